@@ -1,0 +1,221 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Tx is one transaction. After the first failure all its reads answer "absent" and its writes do nothing; the operation fails.
+type Tx struct {
+	bolt     *bolt.Tx
+	writable bool
+	writes   int
+	effects  []func()
+	err      error
+}
+
+// OnCommit queues an effect that happens after the transaction is synced, in the order of the calls, from the committer's goroutine: it
+// must not block. In a View it is dropped.
+func (tx *Tx) OnCommit(f func()) { tx.effects = append(tx.effects, f) }
+
+// Err is the failure that sticks to the transaction.
+func (tx *Tx) Err() error { return tx.err }
+
+func (tx *Tx) fail(err error) {
+	if tx.err == nil {
+		tx.err = err
+	}
+}
+
+// Key joins the parts of a key. Parts hold no NUL (JIDs and node names can not).
+func Key(parts ...string) string { return strings.Join(parts, "\x00") }
+
+// SeqKey is a key whose last part is a number; keys with one prefix sort by it.
+func SeqKey(seq uint64, parts ...string) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], seq)
+	if len(parts) == 0 {
+		return string(b[:])
+	}
+	return Key(parts...) + "\x00" + string(b[:])
+}
+
+// SeqOf is the number at the end of a key that SeqKey made.
+func SeqOf(key string) uint64 {
+	if len(key) < 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64([]byte(key[len(key)-8:]))
+}
+
+// Table is one kind of record: a bucket whose values are T as JSON.
+type Table[T any] struct{ name string }
+
+// Get reads one record.
+func (t Table[T]) Get(tx *Tx, key string) (v T, ok bool) {
+	b := tx.bucket(t.name)
+	if b == nil {
+		return v, false
+	}
+	raw := b.Get([]byte(key))
+	if raw == nil {
+		return v, false
+	}
+	return t.decode(tx, key, raw)
+}
+
+// Has tells whether there is a record.
+func (t Table[T]) Has(tx *Tx, key string) bool {
+	b := tx.bucket(t.name)
+	return b != nil && b.Get([]byte(key)) != nil
+}
+
+func (t Table[T]) decode(tx *Tx, key string, raw []byte) (v T, ok bool) {
+	if err := json.Unmarshal(raw, &v); err != nil {
+		tx.fail(fmt.Errorf("store: table %s, key %q: %w", t.name, key, err))
+		return v, false
+	}
+	return v, true
+}
+
+// Put writes one record.
+func (t Table[T]) Put(tx *Tx, key string, v T) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		tx.fail(fmt.Errorf("store: table %s, key %q: %w", t.name, key, err))
+		return
+	}
+	tx.put(t.name, key, raw)
+}
+
+// Delete removes one record; that there is none is no failure.
+func (t Table[T]) Delete(tx *Tx, key string) {
+	b := tx.bucket(t.name)
+	if b == nil || b.Get([]byte(key)) == nil {
+		return
+	}
+	tx.writes++
+	if err := b.Delete([]byte(key)); err != nil {
+		tx.fail(err)
+	}
+}
+
+// Append writes a record under the parts and the table's next number, which is never given twice.
+func (t Table[T]) Append(tx *Tx, v T, parts ...string) (seq uint64) {
+	b := tx.bucket(t.name)
+	if b == nil || !tx.writable {
+		tx.fail(bolt.ErrTxNotWritable)
+		return 0
+	}
+	seq, err := b.NextSequence()
+	if err != nil {
+		tx.fail(err)
+		return 0
+	}
+	t.Put(tx, SeqKey(seq, parts...), v)
+	return seq
+}
+
+// All iterates, in key order, over the records whose key begins with the parts and a separator; without parts over all. The records
+// may be deleted and overwritten meanwhile.
+func (t Table[T]) All(tx *Tx, parts ...string) func(yield func(string, T) bool) {
+	return t.From(tx, "", parts...)
+}
+
+// From is All, beginning at the first key that is not below start.
+func (t Table[T]) From(tx *Tx, start string, parts ...string) func(yield func(string, T) bool) {
+	return func(yield func(string, T) bool) {
+		b := tx.bucket(t.name)
+		if b == nil {
+			return
+		}
+		var prefix []byte
+		if len(parts) > 0 {
+			prefix = []byte(Key(parts...) + "\x00")
+		}
+		seek := prefix
+		if start > string(prefix) {
+			seek = []byte(start)
+		}
+		c := b.Cursor()
+		for k, raw := c.Seek(seek); k != nil && bytes.HasPrefix(k, prefix); {
+			key, writes := string(k), tx.writes
+			v, ok := t.decode(tx, key, raw)
+			if !ok || !yield(key, v) {
+				return
+			}
+			if tx.writes == writes {
+				k, raw = c.Next()
+				continue
+			}
+			if k, raw = c.Seek([]byte(key)); string(k) == key { // a write invalidates the cursor
+				k, raw = c.Next()
+			}
+		}
+	}
+}
+
+// Count counts the records under the parts.
+func (t Table[T]) Count(tx *Tx, parts ...string) (n int) {
+	b := tx.bucket(t.name)
+	if b == nil {
+		return 0
+	}
+	prefix := []byte(Key(parts...) + "\x00")
+	c := b.Cursor()
+	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		n++
+	}
+	return n
+}
+
+// Clear deletes the records under the parts.
+func (t Table[T]) Clear(tx *Tx, parts ...string) {
+	b := tx.bucket(t.name)
+	if b == nil || len(parts) == 0 {
+		return
+	}
+	prefix := []byte(Key(parts...) + "\x00")
+	c := b.Cursor()
+	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Seek(prefix) {
+		tx.writes++
+		if err := b.Delete(k); err != nil {
+			tx.fail(err)
+			return
+		}
+	}
+}
+
+func (tx *Tx) bucket(name string) *bolt.Bucket {
+	if tx.err != nil {
+		return nil
+	}
+	b := tx.bolt.Bucket([]byte(name))
+	if b == nil {
+		tx.fail(fmt.Errorf("store: there is no table %s", name))
+	}
+	return b
+}
+
+func (tx *Tx) put(table, key string, raw []byte) {
+	b := tx.bucket(table)
+	if b == nil {
+		return
+	}
+	if !tx.writable {
+		tx.fail(bolt.ErrTxNotWritable)
+		return
+	}
+	if old := b.Get([]byte(key)); old != nil && bytes.Equal(old, raw) {
+		return // nothing changes: no wear
+	}
+	tx.writes++
+	if err := b.Put([]byte(key), raw); err != nil {
+		tx.fail(fmt.Errorf("store: table %s: %w", table, err))
+	}
+}

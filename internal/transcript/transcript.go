@@ -1,0 +1,356 @@
+// Package transcript runs protocol tests that read as what they show: who sends, who receives.
+//
+//	box montague.example                      the domains of the box under test; every other domain is a peer
+//	account romeo = romeo@montague.example    makes the account and a short name for it
+//
+//	romeo/orchard connects                    binds a resource
+//	romeo/orchard sends
+//	  <presence/>
+//	capulet.example sends                     a peer server; its proof: "by dialback" behind it, else a certificate
+//	  <presence type='subscribe' from='juliet@capulet.example' to='romeo@montague.example'/>
+//	romeo/orchard receives                    the next stanza in its inbox is this one
+//	  <presence type='subscribe' from='juliet@capulet.example'/>
+//	nobody receives anything                  all inboxes are empty; also checked at the end
+//	romeo/orchard forgets                     empties an inbox without looking; "all forget" every inbox
+//	romeo/orchard disconnects
+//	restart                                   a new process on the same disk: sessions are gone
+//	30s pass
+//	roster romeo = juliet@x both ask "Name" [Group,Other]; nurse@y none      the stored roster, whole; sorted by JID
+//
+// Steps may stand in one line with their stanza. In what is expected, id, from, to and xml:lang may be left out; an attribute
+// value * is any; text * is any; a child <etc/> stands for any further children. Everything else must be equal.
+// $name in an expected attribute keeps its value, in a sent one gives it back.
+package transcript
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/frame"
+)
+
+// Box is what a transcript talks to.
+type Box struct {
+	Router *xmpp.Router
+	Close  func()
+}
+
+// Start makes the box under test on an open store, before anybody connects; remote takes what leaves for other servers.
+// It must call Router.SetRemote(remote) and register the features under test.
+type Start func(t testing.TB, st *store.Store, domains []string, remote xmpp.Remote) Box
+
+// RunFiles runs every transcript that matches the pattern as a subtest.
+func RunFiles(t *testing.T, pattern string, start Start) {
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts match %s", pattern)
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			Run(t, string(text), start)
+		})
+	}
+}
+
+// Run runs one transcript in a synctest bubble: time is virtual, and "receives" means after everything came to rest.
+func Run(t *testing.T, text string, start Start) {
+	t.Helper()
+	steps, err := parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{
+			t: t, start: start, path: filepath.Join(dir, "pibox.db"), names: map[string]xmpp.JID{},
+			boxes: map[string]*inbox{}, sessions: map[string]*xmpp.Session{}, values: map[string]string{},
+		}
+		defer w.stop()
+		for _, s := range steps {
+			w.line = s.line
+			if err := w.do(s); err != nil {
+				t.Fatalf("line %d: %s\n%v", s.line, s.text, err)
+			}
+		}
+		if err := w.empty(); err != nil {
+			t.Fatalf("at the end: %v", err)
+		}
+	})
+}
+
+type step struct {
+	line int
+	text string // the words
+	xml  string // the stanza
+}
+
+func parse(text string) ([]step, error) {
+	var steps []step
+	for i, line := range strings.Split(text, "\n") {
+		words, _, _ := strings.Cut(line, "#")
+		if strings.Contains(line, "<") { // no comments beside stanzas
+			words = line
+		}
+		trimmed := strings.TrimSpace(words)
+		switch {
+		case trimmed == "":
+		case line[0] == ' ' || line[0] == '\t':
+			if len(steps) == 0 {
+				return nil, fmt.Errorf("line %d: a stanza belongs to a step", i+1)
+			}
+			steps[len(steps)-1].xml += trimmed
+		default:
+			s := step{line: i + 1, text: trimmed}
+			if at := strings.Index(trimmed, "<"); at >= 0 {
+				s.text, s.xml = strings.TrimSpace(trimmed[:at]), trimmed[at:]
+			}
+			steps = append(steps, s)
+		}
+	}
+	return steps, nil
+}
+
+type world struct {
+	t        testing.TB
+	start    Start
+	path     string
+	line     int
+	domains  []string
+	names    map[string]xmpp.JID
+	store    *store.Store
+	box      Box
+	mu       sync.Mutex        // guards boxes against deliveries to peers seen for the first time
+	boxes    map[string]*inbox // by session ("romeo/orchard") and peer domain
+	sessions map[string]*xmpp.Session
+	values   map[string]string
+	pending  []string // accounts to make when the box starts
+}
+
+func (w *world) do(s step) error {
+	f := strings.Fields(s.text)
+	switch {
+	case f[0] == "box":
+		w.domains = f[1:]
+		return nil
+	case f[0] == "account" && len(f) == 4:
+		w.names[f[1]] = xmpp.MustJID(f[3])
+		w.pending = append(w.pending, f[3])
+		return nil
+	}
+	if err := w.ready(); err != nil {
+		return err
+	}
+	switch {
+	case s.text == "restart":
+		return w.restart()
+	case s.text == "nobody receives anything":
+		return w.empty()
+	case s.text == "all forget":
+		for _, b := range w.boxes {
+			b.take()
+		}
+		return nil
+	case len(f) == 2 && f[1] == "pass":
+		d, err := time.ParseDuration(f[0])
+		time.Sleep(d) // virtual: the bubble's clock
+		synctest.Wait()
+		return err
+	case f[0] == "roster":
+		return w.checkRoster(s.text)
+	case len(f) >= 2:
+		return w.actor(f[0], f[1], f[2:], s.xml)
+	}
+	return fmt.Errorf("not understood")
+}
+
+func (w *world) actor(who, verb string, rest []string, xml string) error {
+	switch verb {
+	case "connects":
+		return w.connect(who)
+	case "disconnects":
+		w.box.Router.Unbind(w.sessions[who])
+		delete(w.sessions, who)
+	case "forgets":
+		w.boxes[who].take()
+	case "sends":
+		return w.send(who, rest, w.fill(xml))
+	case "receives":
+		return w.receive(who, xml)
+	default:
+		return fmt.Errorf("%s is no step", verb)
+	}
+	synctest.Wait()
+	return nil
+}
+
+// ready starts the box when the first step needs it.
+func (w *world) ready() error {
+	if w.store == nil {
+		if err := w.open(); err != nil {
+			return err
+		}
+	}
+	for _, acc := range w.pending {
+		j := xmpp.MustJID(acc)
+		if err := w.box.Router.Update(func(tx *store.Tx, out *xmpp.Out) error {
+			store.Accounts.Put(tx, j.String(), store.Account{Created: time.Now()})
+			out.After(func() { w.box.Router.SetExists(j, true) })
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	w.pending = nil
+	return nil
+}
+
+func (w *world) open() (err error) {
+	if w.store, err = store.Open(w.path, store.Options{Reserve: 1}); err != nil {
+		return err
+	}
+	w.box = w.start(w.t, w.store, w.domains, remote{w})
+	if err := w.box.Router.LoadDirectory(); err != nil {
+		return err
+	}
+	synctest.Wait()
+	return nil
+}
+
+func (w *world) stop() {
+	if w.store == nil {
+		return
+	}
+	if w.box.Close != nil {
+		w.box.Close()
+	}
+	if err := w.store.Close(); err != nil {
+		w.t.Error(err)
+	}
+	w.store = nil
+	synctest.Wait()
+}
+
+// restart drops what memory held, without the good-byes of an orderly end.
+func (w *world) restart() error {
+	w.stop()
+	w.sessions = map[string]*xmpp.Session{}
+	w.boxes = map[string]*inbox{}
+	return w.open()
+}
+
+func (w *world) jid(who string) (xmpp.JID, error) {
+	name, resource, _ := strings.Cut(who, "/")
+	j, ok := w.names[name]
+	if !ok {
+		return xmpp.JID{}, fmt.Errorf("%s is no account", name)
+	}
+	return j.With(resource), nil
+}
+
+func (w *world) connect(who string) error {
+	j, err := w.jid(who)
+	if err != nil {
+		return err
+	}
+	b := &inbox{}
+	w.boxes[who] = b
+	w.sessions[who] = w.box.Router.Bind(j.Bare(), j.Resource, who, b, xmpp.ConflictReplace)
+	synctest.Wait()
+	return nil
+}
+
+func (w *world) send(who string, rest []string, xml string) error {
+	ns := xmpp.NSClient
+	if strings.Contains(who, ".") {
+		ns = xmpp.NSServer
+	}
+	for _, one := range split(xml) {
+		el, err := frame.Parse([]byte(one), ns, frame.Limits{Bytes: 1 << 20, Depth: 64, Attrs: 64, Children: 4096})
+		if err != nil {
+			return err
+		}
+		if s := w.sessions[who]; s != nil {
+			if se := w.box.Router.FromSession(s, el); se != nil {
+				w.boxes[who].Close(se)
+			}
+		} else if strings.Contains(who, ".") {
+			st, err := xmpp.NewStanza(el)
+			if err != nil {
+				return err
+			}
+			p := &xmpp.Peer{Domain: who, Proof: xmpp.ProofCertificate}
+			if slices.Equal(rest, []string{"by", "dialback"}) {
+				p.Proof = xmpp.ProofDialback
+			}
+			w.box.Router.FromPeer(p, st)
+		} else {
+			return fmt.Errorf("%s is not connected", who)
+		}
+	}
+	synctest.Wait()
+	return nil
+}
+
+// split parts several stanzas that stand behind each other.
+func split(xml string) []string {
+	el, err := frame.Parse([]byte("<all>"+xml+"</all>"), xmpp.NSClient, frame.Limits{Bytes: 4 << 20, Depth: 64, Attrs: 64, Children: 4096})
+	if err != nil {
+		return []string{xml}
+	}
+	var out []string
+	for _, c := range el.Children {
+		out = append(out, string(el.Raw[c.Start:c.End]))
+	}
+	return out
+}
+
+func (w *world) checkRoster(text string) error {
+	head, want, _ := strings.Cut(text, "=")
+	j, err := w.jid(strings.Fields(head)[1])
+	if err != nil {
+		return err
+	}
+	var have []string
+	err = w.store.View(func(tx *store.Tx) error {
+		for key, it := range store.Roster.All(tx, j.String()) {
+			if !it.Removed {
+				have = append(have, describe(strings.TrimPrefix(key, store.Key(j.String(), "")), it))
+			}
+		}
+		return nil
+	})
+	if got := strings.Join(have, "; "); err == nil && got != strings.TrimSpace(want) {
+		return fmt.Errorf("the roster is\n  %s\nexpected\n  %s", got, strings.TrimSpace(want))
+	}
+	return err
+}
+
+func describe(contact string, it store.RosterItem) string {
+	s := contact + " " + string(it.Sub)
+	if it.Ask {
+		s += " ask"
+	}
+	if it.Approved {
+		s += " approved"
+	}
+	if it.Name != "" {
+		s += fmt.Sprintf(" %q", it.Name)
+	}
+	if len(it.Groups) > 0 {
+		s += " [" + strings.Join(it.Groups, ",") + "]"
+	}
+	return s
+}

@@ -1,0 +1,64 @@
+package xmpp
+
+import (
+	"sync"
+	"time"
+)
+
+// Ask is a question of the box to somebody: an IQ request.
+type Ask struct {
+	From, To JID
+	Type     string // get or set
+	Payload  []byte
+	Timeout  time.Duration
+	// Done gets the reply, with the peer it came from, or nil when the time ran out. It must not block.
+	Done func(reply *Request)
+}
+
+type askKey struct {
+	id       string
+	from, to JID // of the reply
+}
+
+type ask struct {
+	done  func(*Request)
+	timer *time.Timer
+}
+
+type asks struct {
+	mu      sync.Mutex
+	waiting map[askKey]*ask
+}
+
+// Ask sends an IQ request with an unguessable id. A reply counts only with that id, from the address that was asked, to the
+// one that asked.
+func (r *Router) Ask(a Ask) {
+	id := randomName()
+	k := askKey{id, a.To, a.From}
+	r.asks.mu.Lock()
+	r.asks.waiting[k] = &ask{done: a.Done, timer: time.AfterFunc(a.Timeout, func() {
+		if w := r.asks.take(k); w != nil {
+			w.done(nil)
+		}
+	})}
+	r.asks.mu.Unlock()
+	r.Send(Make(NewXML("iq").Attr("type", a.Type).Attr("id", id).Attr("from", jidAttr(a.From)).Attr("to", jidAttr(a.To)).Raw(a.Payload).Bytes()))
+}
+
+func (a *asks) take(k askKey) *ask {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.waiting[k]
+	delete(a.waiting, k)
+	return w
+}
+
+func (a *asks) answer(rq *Request) bool {
+	w := a.take(askKey{rq.ID, rq.From, rq.To})
+	if w == nil {
+		return false
+	}
+	w.timer.Stop()
+	w.done(rq)
+	return true
+}

@@ -1,0 +1,81 @@
+package xmpp
+
+import "sync"
+
+// order keeps what one sender sends to one recipient in order (RFC 6120 §10.1) although some of it waits for the card: what
+// is not stored waits behind what is being committed for the same pair, and for nothing else.
+type order struct {
+	mu   sync.Mutex
+	last map[pair]*inFlight
+}
+
+type pair struct{ from, to JID } // full, bare
+
+// inFlight is an operation of a pair that is being committed, and what came behind it and before the pair's next one.
+type inFlight struct{ after []func(behind *inFlight) }
+
+func pairOf(rq *Request) pair { return pair{rq.From, rq.To.Bare()} }
+
+// enter marks the beginning of a commit; leave its end, when what waited behind it runs. A request that itself waited behind an
+// operation and now turns out to need a commit takes over what waits behind it.
+func (o *order) enter(p pair, behind *inFlight) (leave func()) {
+	f := &inFlight{}
+	o.mu.Lock()
+	if behind != nil {
+		f.after, behind.after = behind.after, nil
+	}
+	if behind == nil || o.last[p] == behind {
+		o.last[p] = f
+	}
+	o.mu.Unlock()
+	return func() { o.leave(p, f) }
+}
+
+func (o *order) leave(p pair, f *inFlight) {
+	for {
+		o.mu.Lock()
+		if len(f.after) == 0 {
+			if o.last[p] == f {
+				delete(o.last, p)
+			}
+			o.mu.Unlock()
+			return
+		}
+		next := f.after[0]
+		f.after = f.after[1:]
+		o.mu.Unlock()
+		next(f)
+	}
+}
+
+// queued puts an operation behind what already waits for the pair's last commit, which may turn out to need commits too; false when nothing waits.
+func (o *order) queued(rq *Request, f func()) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	last := o.last[pairOf(rq)]
+	if rq.behind != nil || last == nil || len(last.after) == 0 {
+		return false
+	}
+	last.after = append(last.after, func(behind *inFlight) {
+		rq.behind = behind
+		f()
+	})
+	return true
+}
+
+// inOrder runs f now, or behind what is being committed for the request's pair.
+func (r *Router) inOrder(rq *Request, f func()) {
+	o, p := &r.order, pairOf(rq)
+	o.mu.Lock()
+	last := o.last[p]
+	if last != nil {
+		last.after = append(last.after, func(behind *inFlight) {
+			rq.behind = behind
+			f()
+		})
+	}
+	o.mu.Unlock()
+	if last == nil {
+		f()
+	}
+}

@@ -1,0 +1,84 @@
+package xmpp
+
+import "pibox/internal/store"
+
+// Out collects what a transaction lets happen outside. All of it happens after the sync, in the order of the calls.
+type Out struct {
+	r     *Router
+	tx    *store.Tx
+	depth int
+	err   error
+}
+
+// maxDepth bounds how far handlers in one transaction may call each other through Send.
+const maxDepth = 8
+
+// NewOut is for operations that do not begin with a stanza: jobs, administration.
+func (r *Router) NewOut(tx *store.Tx) *Out { return &Out{r: r, tx: tx} }
+
+// Update runs an operation with effects and waits until it is durable and they are out. Never call it from a handler or an effect.
+func (r *Router) Update(run func(tx *store.Tx, out *Out) error) error {
+	return r.Store.Update(r.withOut(run))
+}
+
+// Submit is Update without waiting; done (may be nil) is called from the committer's goroutine.
+func (r *Router) Submit(size int, run func(tx *store.Tx, out *Out) error, done func(error)) {
+	r.Store.Submit(&store.Op{Size: size, Run: r.withOut(run), Done: func(err error) {
+		if err != nil && done == nil {
+			r.Log.Error("an operation failed", "error", err)
+		}
+		if done != nil {
+			done(err)
+		}
+	}})
+}
+
+func (r *Router) withOut(run func(tx *store.Tx, out *Out) error) func(*store.Tx) error {
+	return func(tx *store.Tx) error {
+		out := r.NewOut(tx)
+		if err := run(tx, out); err != nil {
+			return err
+		}
+		return out.err
+	}
+}
+
+// After queues an effect. It must not block.
+func (o *Out) After(f func()) { o.tx.OnCommit(f) }
+
+// Deliver queues a stanza for one session.
+func (o *Out) Deliver(s *Session, st *Stanza) { o.After(func() { s.Deliver(st) }) }
+
+// Reply queues the result of a request.
+func (o *Out) Reply(rq *Request, payload []byte) {
+	o.After(func() { rq.Reply(payload) })
+}
+
+// Send routes a stanza. Where the recipient is ours and his handler runs in a transaction, it runs now, in this one, so that
+// both sides change together or not at all; its error is told to the stanza's sender after the sync and fails nothing else.
+func (o *Out) Send(st *Stanza) {
+	r := o.r
+	if !r.IsLocal(st.To.Domain) || o.depth >= maxDepth {
+		o.After(func() { r.Send(st) })
+		return
+	}
+	rq := &Request{Stanza: st, Router: r}
+	rq.Class = r.classify(st)
+	rt, ok := r.find(rq.Class, st)
+	if !ok || rt.tx == nil {
+		o.After(func() { r.Send(st) })
+		return
+	}
+	if !r.prepare(rq) {
+		return
+	}
+	o.depth++
+	defer func() { o.depth-- }()
+	if err := rt.tx(o.tx, o, rq); err != nil {
+		if _, internal := asStanzaError(err); internal {
+			o.err = err
+			return
+		}
+		o.After(func() { r.fail(rq, err) })
+	}
+}
