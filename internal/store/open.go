@@ -92,7 +92,9 @@ func (s *Store) Close() error {
 	s.db, s.down = nil, ErrClosed
 	// With the free list on disk the next start needs no scan of all pages.
 	db.NoFreelistSync = false
-	err := db.Update(func(tx *bolt.Tx) error { return tx.Bucket([]byte(metaTable.name)).Put([]byte("closed"), []byte("true")) })
+	err := db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket([]byte(metaTable.name)).Put([]byte("closed"), []byte("true"))
+	})
 	return errors.Join(err, db.Close())
 }
 

@@ -44,6 +44,8 @@ type Account struct {
 	Admin   bool        `json:"admin,omitempty"`
 	SHA1    Credentials `json:"sha1"`
 	SHA256  Credentials `json:"sha256"`
+	// Restricted accounts may not announce a move.
+	Restricted bool `json:"restricted,omitempty"`
 	// OneTime: the password was made by the box and shown once; it is to be changed.
 	OneTime bool `json:"oneTime,omitempty"`
 	// Closed accounts let nobody log in and their localpart is never given again. Where the account moved, Moves tells where to.
@@ -158,12 +160,12 @@ type Move struct {
 	Left map[string]time.Time `json:"left,omitempty"`
 	// Visible: when the statement is served, later than Published where a delay with cancel is configured.
 	Visible time.Time `json:"visible"`
+	// Closed: the account is closed and answers its readers with its forwarding address.
+	Closed bool `json:"closed,omitempty"`
 }
 
 // Claim is a move of a contact that is being verified. The request itself stands in Pending.
 type Claim struct {
 	Old      string    `json:"old"`
 	Received time.Time `json:"received"`
-	// Known: the new JID was already subscribed, so only the old one is to be revoked (docs/moved.md, row 4).
-	Known bool `json:"known,omitempty"`
 }

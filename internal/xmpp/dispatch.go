@@ -121,10 +121,10 @@ func (r *Router) prepare(rq *Request) bool {
 	if rq.Kind == IQ && !rq.IsRequest() && rq.To.IsBare() && r.asks.answer(rq) {
 		return false
 	}
-	if rq.Class == ToAccount || rq.Class == ToResource {
-		return !r.filtered(rq, r.inFilters)
+	if rq.Class == ToServer {
+		return true
 	}
-	return true
+	return !r.filtered(rq, r.inFilters)
 }
 
 func (r *Router) toRemote(st *Stanza) {
@@ -179,8 +179,9 @@ func (r *Router) Commit(rq *Request, h TxHandler) {
 	r.Store.Submit(&store.Op{
 		Size: len(rq.Raw),
 		Run: func(tx *store.Tx) error {
-			rq.done = false
 			out := &Out{r: r, tx: tx}
+			rq.done, rq.out = false, out
+			defer func() { rq.out = nil }()
 			if err := h(tx, out, rq); err != nil {
 				return err
 			}
@@ -229,10 +230,15 @@ func (r *Router) fail(rq *Request, err error) {
 	if internal {
 		r.Log.Error("a stanza failed", "kind", rq.Name, "type", rq.Type, "conn", rq.connID(), "error", err)
 	}
-	if rq.CanFail() && !rq.done {
-		rq.done = true
-		r.answer(rq, rq.Failure(se))
+	if !rq.CanFail() || rq.done {
+		return
 	}
+	rq.done = true
+	if rq.out != nil { // nothing is told before the sync
+		rq.out.After(func() { r.answer(rq, rq.Failure(se)) })
+		return
+	}
+	r.answer(rq, rq.Failure(se))
 }
 
 // answer sends a reply to where the request came from.

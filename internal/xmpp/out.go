@@ -62,13 +62,14 @@ func (o *Out) Send(st *Stanza) {
 		o.After(func() { r.Send(st) })
 		return
 	}
-	rq := &Request{Stanza: st, Router: r}
+	rq := &Request{Stanza: st, Router: r, out: o}
 	rq.Class = r.classify(st)
 	rt, ok := r.find(rq.Class, st)
 	if !ok || rt.tx == nil {
 		o.After(func() { r.Send(st) })
 		return
 	}
+	defer func() { rq.out = nil }()
 	if !r.prepare(rq) {
 		return
 	}
@@ -79,6 +80,6 @@ func (o *Out) Send(st *Stanza) {
 			o.err = err
 			return
 		}
-		o.After(func() { r.fail(rq, err) })
+		r.fail(rq, err)
 	}
 }

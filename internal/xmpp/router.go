@@ -90,12 +90,22 @@ type Request struct {
 	Class   Class
 	Session *Session  // the sender's, where he is one of ours
 	Peer    *Peer     // the sender's server, where he is not
+	out     *Out      // set while it is handled in a transaction
 	done    bool      // a reply was given
 	behind  *inFlight // the operation it waited behind
 }
 
 // Account is the bare JID that the stanza is addressed to.
 func (rq *Request) Account() JID { return rq.To.Bare() }
+
+// View reads what is committed; inside a transaction also what that one wrote. Filters and handlers use it instead of Store.View, which
+// must not be called while a transaction runs.
+func (rq *Request) View(read func(tx *store.Tx) error) error {
+	if rq.out != nil {
+		return read(rq.out.tx)
+	}
+	return rq.Router.Store.View(read)
+}
 
 // FromOwner tells that the sender is the account that the stanza is addressed to.
 func (rq *Request) FromOwner() bool {
@@ -161,7 +171,8 @@ func (r *Router) add(k Key, rt route) {
 	r.routes[k] = rt
 }
 
-// FilterIn adds a filter for what is addressed to our accounts and their resources, also by each other.
+// FilterIn adds a filter for what is addressed to our accounts and their resources, also by each other, and to what is no account
+// (ToNobody).
 func (r *Router) FilterIn(f Filter) { r.inFilters = append(r.inFilters, f) }
 
 // FilterOut adds a filter for what our sessions send to others.

@@ -1,0 +1,127 @@
+// Package moved is Moved 2.0 (XEP-0283 v0.2.0): what pibox exists for.
+//
+// It plays the contact's home (verify.go, effect.go: another person's move is verified and followed by the server, with nobody
+// online) and the old home (oldhome.go: the moved statement, who may read it, the forwarding address of a closed account). The new home,
+// which sends the notifications, hangs on the same parts later. docs/moved.md holds the rules where the specification
+// is silent; "row n" in comments is the row of its table of the contact's home.
+//
+// It states the narrow interfaces that it needs of other features and imports none.
+package moved
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+)
+
+// NS is the namespace of Moved 2.0 and the name of the PEP node that holds a moved statement.
+const NS = "urn:xmpp:moved:1"
+
+const nsPubSub = "http://jabber.org/protocol/pubsub"
+
+// Roster is what Moved needs of the roster feature; all inside a transaction.
+type Roster interface {
+	Item(tx *store.Tx, account, contact xmpp.JID) (store.RosterItem, bool)
+	// Put writes an item and queues the roster push to the interested resources.
+	Put(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID, item store.RosterItem)
+	// InboundRequest does what RFC 6121 §3.1.3 does with a subscription request.
+	InboundRequest(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error
+}
+
+// Blocks is what Moved needs of the blocking feature.
+type Blocks interface {
+	Blocked(tx *store.Tx, account, who xmpp.JID) bool
+}
+
+// Inbox takes a message for an account durably, in the transaction, and delivers it as soon as a resource can take it.
+type Inbox interface {
+	Queue(tx *store.Tx, out *xmpp.Out, account xmpp.JID, st *xmpp.Stanza)
+}
+
+// Options and limits, with their defaults.
+type Options struct {
+	Log *slog.Logger
+	// Timeout of a query for a moved statement. Default 30 s.
+	Timeout time.Duration
+	// AcceptDialback: a reply over a stream that only dialback vouches for counts as proof. Default no.
+	AcceptDialback bool
+	// MaxPerSender, MaxPerDomain, MaxTotal: verifications under way at once for one claimed new address, for new addresses of one
+	// domain, and in all. Over a limit a request is ordinary. Defaults 5, 50, 200.
+	MaxPerSender, MaxPerDomain, MaxTotal int
+	// StatementDelay is how long a published statement waits before it is served, so that the owner can cancel it. Default 0.
+	StatementDelay time.Duration
+	// Forwarding is how long an account that moved should at least go on. Default 90 days.
+	Forwarding time.Duration
+	// Language of notices to users whose own language is not known: a code like "de". Default "en".
+	Language string
+}
+
+func (o *Options) defaults() {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	set := func(v *int, def int) {
+		if *v <= 0 {
+			*v = def
+		}
+	}
+	set(&o.MaxPerSender, 5)
+	set(&o.MaxPerDomain, 50)
+	set(&o.MaxTotal, 200)
+	if o.Timeout <= 0 {
+		o.Timeout = 30 * time.Second
+	}
+	if o.Forwarding <= 0 {
+		o.Forwarding = 90 * 24 * time.Hour
+	}
+}
+
+// Moved is the feature.
+type Moved struct {
+	r      *xmpp.Router
+	opt    Options
+	roster Roster
+	blocks Blocks
+	inbox  Inbox
+	outbox *Outbox
+
+	mu      sync.Mutex
+	running map[claimKey]*query
+}
+
+// Register hangs Moved on the router. Call Start when the router can send.
+func Register(r *xmpp.Router, roster Roster, blocks Blocks, inbox Inbox, opt Options) *Moved {
+	opt.defaults()
+	m := &Moved{r: r, opt: opt, roster: roster, blocks: blocks, inbox: inbox, running: map[claimKey]*query{}}
+	m.outbox = newOutbox(r, opt.Log)
+	r.HandleTx(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.Presence, Type: "subscribe", NS: NS, Name: "moved"}, m.arrive)
+	r.FilterIn(m.forward)
+	r.Announce(xmpp.ToAccount, NS)
+	return m
+}
+
+// Start takes up what a stop or a crash left: claims are verified again (row 5), the outbox is sent again (row 12).
+func (m *Moved) Start() error {
+	var waiting []claimKey
+	err := m.r.Store.View(func(tx *store.Tx) error {
+		for key, c := range store.Claims.All(tx) {
+			if k, ok := parseClaimKey(key, c.Old); ok {
+				waiting = append(waiting, k)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, k := range waiting {
+		m.query(k)
+	}
+	return m.outbox.start()
+}
+
+// Stop ends timers; what is durable goes on at the next Start.
+func (m *Moved) Stop() { m.outbox.stop() }

@@ -1,0 +1,163 @@
+package moved
+
+import (
+	"slices"
+	"time"
+
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/frame"
+
+	"mellium.im/xmpp/stanza"
+)
+
+// The moved node is the PEP node of the statement; the PEP feature calls these for it, in its transactions.
+
+// Publish checks a statement that an account publishes and begins the forwarding. It is called before the item is
+// stored; an error refuses the item.
+func (m *Moved) Publish(tx *store.Tx, out *xmpp.Out, account xmpp.JID, id string, payload *frame.Node) error {
+	to, ok := newJID(payload)
+	switch {
+	case id != "current":
+		return xmpp.Errorf(stanza.BadRequest, "a moved statement is the item \"current\"")
+	case !ok:
+		return xmpp.Errorf(stanza.BadRequest, "a moved statement holds one new-jid with a bare address")
+	case to == account:
+		return xmpp.Errorf(stanza.BadRequest, "an account can not move to itself")
+	}
+	acc, _ := store.Accounts.Get(tx, account.String())
+	if acc.Restricted {
+		return xmpp.Errorf(stanza.Forbidden, "this account may not announce a move; ask whoever runs this box")
+	}
+	now := time.Now()
+	mv, again := store.Moves.Get(tx, account.String())
+	if again && mv.To == to.String() {
+		return nil // repeated: nothing changes, nobody is told twice
+	}
+	mv.To, mv.Published, mv.Visible = to.String(), now, now.Add(m.opt.StatementDelay)
+	m.freeze(tx, account, &mv)
+	store.Moves.Put(tx, account.String(), mv)
+	m.inbox.Queue(tx, out, account, m.notice(account, m.announced(to)))
+	return nil
+}
+
+// Retract ends a move that was announced: the item or the node is gone.
+func (m *Moved) Retract(tx *store.Tx, out *xmpp.Out, account xmpp.JID) {
+	if !store.Moves.Has(tx, account.String()) {
+		return
+	}
+	store.Moves.Delete(tx, account.String())
+	m.inbox.Queue(tx, out, account, m.notice(account, m.text().cancelled))
+}
+
+// freeze adds today's contacts to the readers: who revokes later may still verify.
+func (m *Moved) freeze(tx *store.Tx, account xmpp.JID, mv *store.Move) {
+	for key, item := range store.Roster.All(tx, account.String()) {
+		contact := key[len(account.String())+1:]
+		if item.Sub != store.SubNone && !item.Removed && !slices.Contains(mv.Readers, contact) {
+			mv.Readers = append(mv.Readers, contact)
+		}
+	}
+}
+
+// CanRead tells whether somebody whom the node's own access model (presence) does not let in may get the statement's item all the same:
+// the contacts at publication, and the bare domain of their server; never who is blocked.
+func (m *Moved) CanRead(tx *store.Tx, account, who xmpp.JID) bool {
+	mv, ok := store.Moves.Get(tx, account.String())
+	return ok && m.isReader(tx, mv, account, who, true)
+}
+
+// Served tells whether the statement may be seen by others yet.
+func (m *Moved) Served(tx *store.Tx, account xmpp.JID) bool {
+	mv, ok := store.Moves.Get(tx, account.String())
+	return ok && !time.Now().Before(mv.Visible)
+}
+
+func (m *Moved) isReader(tx *store.Tx, mv store.Move, account, who xmpp.JID, servers bool) bool {
+	if m.blocks.Blocked(tx, account, who) {
+		return false
+	}
+	if slices.Contains(mv.Readers, who.Bare().String()) {
+		return true
+	}
+	return servers && who.Local == "" && slices.ContainsFunc(mv.Readers, func(reader string) bool {
+		j, err := xmpp.ParseJID(reader)
+		return err == nil && j.Domain == who.Domain && !m.blocks.Blocked(tx, account, j)
+	})
+}
+
+// ContactLeft records that a contact revoked its subscription to an account that moved: the progress of the move (XEP-0283 §impl-lifetime).
+func (m *Moved) ContactLeft(tx *store.Tx, account, contact xmpp.JID) {
+	mv, ok := store.Moves.Get(tx, account.String())
+	if !ok || !slices.Contains(mv.Readers, contact.String()) {
+		return
+	}
+	if mv.Left == nil {
+		mv.Left = map[string]time.Time{}
+	}
+	if _, done := mv.Left[contact.String()]; !done {
+		mv.Left[contact.String()] = time.Now()
+		store.Moves.Put(tx, account.String(), mv)
+	}
+}
+
+// joinOwnMove lets a contact who moved while this account moves read its statement under the new, verified address, so that the two
+// find each other.
+func (m *Moved) joinOwnMove(tx *store.Tx, k claimKey) {
+	mv, ok := store.Moves.Get(tx, k.account.String())
+	if ok && !slices.Contains(mv.Readers, k.new.String()) {
+		mv.Readers = append(mv.Readers, k.new.String())
+		store.Moves.Put(tx, k.account.String(), mv)
+	}
+}
+
+// Close closes an account that moved, by its owner's explicit act: nobody logs in any more, and its readers are told where
+// it went. The caller ends its sessions and removes what else it kept.
+func (m *Moved) Close(tx *store.Tx, account xmpp.JID) error {
+	mv, ok := store.Moves.Get(tx, account.String())
+	if !ok {
+		return xmpp.Errorf(stanza.UnexpectedRequest, "%s has not announced a move: publish a moved statement first", account)
+	}
+	m.freeze(tx, account, &mv)
+	mv.Closed = true
+	store.Moves.Put(tx, account.String(), mv)
+	return nil
+}
+
+// forward answers for closed accounts that left a forwarding address, as the inbound filter (RFC 6120 §8.3.3.5). Strangers get what an
+// unknown account gets.
+func (m *Moved) forward(rq *xmpp.Request) (drop bool, err error) {
+	if rq.Class != xmpp.ToNobody || !asks(rq.Stanza) {
+		return false, nil
+	}
+	var gone *xmpp.StanzaError
+	err = rq.View(func(tx *store.Tx) error {
+		account := rq.Account()
+		mv, ok := store.Moves.Get(tx, account.String())
+		if !ok || !mv.Closed || !m.isReader(tx, mv, account, rq.From, rq.Kind == xmpp.IQ) {
+			return nil
+		}
+		to, err := xmpp.ParseJID(mv.To)
+		if err == nil {
+			gone = &xmpp.StanzaError{Type: stanza.Cancel, Condition: stanza.Gone, Value: uri(to)}
+		}
+		return err
+	})
+	if gone != nil {
+		err = gone
+	}
+	return false, err
+}
+
+// asks tells the stanzas that a forwarding address answers: never an error, a result, or presence that tells instead of asking.
+func asks(st *xmpp.Stanza) bool {
+	switch st.Kind {
+	case xmpp.IQ:
+		return st.IsRequest()
+	case xmpp.Message:
+		return st.Type != "error"
+	case xmpp.Presence:
+		return st.Type == "subscribe" || st.Type == "probe"
+	}
+	return false
+}
