@@ -164,15 +164,16 @@ func (r *Router) run(rq *Request, c Class) {
 	case !ok:
 		r.inOrder(rq, func() { r.unhandled(rq) })
 	case rt.tx != nil:
-		r.Commit(rq, rt.tx)
+		r.Commit(rq, rt.tx, nil)
 	default:
 		r.inOrder(rq, func() { r.guard(rq, rt.now) })
 	}
 }
 
-// Commit runs a transaction for a request, in its pair's order. A Handler that finds that it must write calls it as its last act.
-func (r *Router) Commit(rq *Request, h TxHandler) {
-	if r.order.queued(rq, func() { r.Commit(rq, h) }) {
+// Commit runs a transaction for a request, in its pair's order. A Handler that finds that it must write calls it as its last act. done
+// (may be nil) is told the outcome, after the effects; it must not block.
+func (r *Router) Commit(rq *Request, h TxHandler, done func(error)) {
+	if r.order.queued(rq, func() { r.Commit(rq, h, done) }) {
 		return
 	}
 	leave := r.order.enter(pairOf(rq), rq.behind)
@@ -190,6 +191,9 @@ func (r *Router) Commit(rq *Request, h TxHandler) {
 		Done: func(err error) {
 			if err != nil {
 				r.fail(rq, err)
+			}
+			if done != nil {
+				done(err)
 			}
 			leave()
 		},

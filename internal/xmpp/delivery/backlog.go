@@ -1,0 +1,213 @@
+package delivery
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/frame"
+)
+
+// backlog is the state of an account that has messages in the store, on the way there, or being handed to a client.
+type backlog struct {
+	writing int           // operations on their way to the store
+	to      *xmpp.Session // who is being handed the page; nil when nobody is
+}
+
+// pageBytes bounds what is handed over before the client answered.
+const (
+	pageBytes   = 128 << 10
+	pageTimeout = 60 * time.Second
+)
+
+func (d *Delivery) append(tx *store.Tx, account xmpp.JID, st *xmpp.Stanza) {
+	store.Offline.Append(tx, store.OfflineMessage{Stanza: st.Raw, Received: time.Now().UTC()}, account.String())
+}
+
+// hold makes later messages to the account wait behind one that goes to the store.
+func (d *Delivery) hold(account xmpp.JID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b := d.waiting[account]
+	if b == nil {
+		b = &backlog{}
+		d.waiting[account] = b
+	}
+	b.writing++
+}
+
+func (d *Delivery) release(account xmpp.JID) {
+	d.mu.Lock()
+	d.waiting[account].writing--
+	d.mu.Unlock()
+	d.pump(account)
+}
+
+// presence: a resource that can take messages came, or became able to.
+func (d *Delivery) presence(s *xmpp.Session, old, now *xmpp.Stanza) {
+	account := s.JID.Bare()
+	switch {
+	case now == nil || priority(now) < 0:
+		d.gone(s)
+		return
+	case old != nil && priority(old) >= 0:
+		return
+	}
+	d.mu.Lock()
+	if d.waiting[account] == nil {
+		d.waiting[account] = &backlog{} // whether something waits is seen by reading
+	}
+	d.mu.Unlock()
+	d.pump(account)
+}
+
+func priority(st *xmpp.Stanza) int {
+	n, err := strconv.Atoi(strings.TrimSpace(st.Node().ChildText(xmpp.NSClient, "priority")))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// gone: what the session was handed and did not answer for is handed to the next one.
+func (d *Delivery) gone(s *xmpp.Session) {
+	account := s.JID.Bare()
+	d.mu.Lock()
+	b := d.waiting[account]
+	mine := b != nil && b.to == s
+	if mine {
+		b.to = nil
+	}
+	d.mu.Unlock()
+	if mine {
+		d.pump(account)
+	}
+}
+
+// pump hands the next page to the first resource that can take it. When nothing is left, messages go directly again.
+func (d *Delivery) pump(account xmpp.JID) {
+	page, s, last := d.nextPage(account)
+	for _, st := range page {
+		if !s.Deliver(st) {
+			return // OnUnbind follows and tells so
+		}
+	}
+	if s == nil {
+		return
+	}
+	d.r.Ask(xmpp.Ask{
+		From: account.Host(), To: s.JID, Type: "get", Timeout: pageTimeout, Payload: xmpp.NewXMLNS("ping", "urn:xmpp:ping").Bytes(),
+		Done: func(reply *xmpp.Request) { d.handed(account, s, last, reply != nil && reply.Session == s) },
+	})
+}
+
+// nextPage decides, under the lock, who is handed what; s is nil when there is nothing to do.
+func (d *Delivery) nextPage(account xmpp.JID) (page []*xmpp.Stanza, s *xmpp.Session, last uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b := d.waiting[account]
+	if b == nil || b.to != nil {
+		return nil, nil, 0
+	}
+	targets := d.targets(account)
+	if len(targets) > 0 {
+		var err error
+		if page, last, err = d.read(account); err != nil {
+			d.opt.Log.Error("delivery: reading kept messages", "error", err)
+			return nil, nil, 0
+		}
+	}
+	if len(page) == 0 {
+		if b.writing == 0 {
+			delete(d.waiting, account) // without a resource the next presence begins anew
+		}
+		return nil, nil, 0
+	}
+	b.to = targets[0]
+	return page, b.to, last
+}
+
+// handed ends a page. A client that did not answer, but is still there, gets live messages again; what it was handed stays stored for
+// the next session.
+func (d *Delivery) handed(account xmpp.JID, s *xmpp.Session, last uint64, answered bool) {
+	d.mu.Lock()
+	b := d.waiting[account]
+	if b == nil || b.to != s {
+		d.mu.Unlock()
+		return
+	}
+	if !answered {
+		b.to = nil
+		if b.writing == 0 {
+			delete(d.waiting, account)
+		}
+		d.mu.Unlock()
+		return
+	}
+	d.mu.Unlock()
+	d.r.Submit(64, func(tx *store.Tx, _ *xmpp.Out) error {
+		for key := range store.Offline.All(tx, account.String()) {
+			if store.SeqOf(key) > last {
+				break
+			}
+			store.Offline.Delete(tx, key)
+		}
+		return nil
+	}, func(err error) { d.next(account, s, err) })
+}
+
+func (d *Delivery) next(account xmpp.JID, s *xmpp.Session, err error) {
+	d.mu.Lock()
+	b := d.waiting[account]
+	if b != nil && b.to == s {
+		b.to = nil
+		if err != nil { // stays stored, is handed over again to the next session
+			d.opt.Log.Error("delivery: deleting delivered messages", "error", err)
+			if b.writing == 0 {
+				delete(d.waiting, account)
+			}
+		}
+	}
+	d.mu.Unlock()
+	if err == nil {
+		d.pump(account)
+	}
+}
+
+func (d *Delivery) read(account xmpp.JID) (page []*xmpp.Stanza, last uint64, err error) {
+	size := 0
+	err = d.r.Store.View(func(tx *store.Tx) error {
+		for key, m := range store.Offline.All(tx, account.String()) {
+			st, err := xmpp.ParseStanza(m.Stanza)
+			if err != nil {
+				return err
+			}
+			page, last = append(page, stamped(st, account, m.Received)), store.SeqOf(key)
+			if size += len(m.Stanza); size >= pageBytes {
+				break
+			}
+		}
+		return nil
+	})
+	return page, last, err
+}
+
+const nsDelay = "urn:xmpp:delay"
+
+// stamped tells when the message came (XEP-0203 §4), in the name of our domain; a stamp that pretends to be ours is taken out.
+func stamped(st *xmpp.Stanza, account xmpp.JID, at time.Time) *xmpp.Stanza {
+	el := st.Element
+	if el.HasChild(nsDelay, "delay") {
+		el = el.WithoutChildren(func(c frame.Child) bool {
+			if c.NS != nsDelay {
+				return false
+			}
+			d, err := frame.Parse(el.Raw[c.Start:c.End], xmpp.NSClient, frame.Limits{})
+			return err == nil && d.Attr("from") == account.Domain
+		})
+	}
+	return st.Edited(el.WithChild(xmpp.NewXMLNS("delay", nsDelay).Attr("from", account.Domain).
+		Attr("stamp", at.UTC().Format("2006-01-02T15:04:05.000Z")).Bytes()))
+}
