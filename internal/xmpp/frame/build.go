@@ -42,7 +42,7 @@ func (s *scanner) element(b []byte) (bool, error) {
 // block holds an Element with the space most need, in one allocation.
 type block struct {
 	Element
-	attrs    [5]Attr
+	attrs    [6]Attr
 	children [4]Child
 }
 

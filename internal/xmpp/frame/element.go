@@ -121,7 +121,9 @@ func (e *Element) With(kv ...string) *Element {
 	shift := int32(len(raw)) - from
 	n.Raw = append(raw, e.Raw[from:]...)
 	n.tagEnd += shift
-	n.closeTag += shift
+	if !n.empty {
+		n.closeTag += shift
+	}
 	for _, c := range e.Children {
 		n.Children = append(n.Children, Child{c.Name, c.NS, c.Start + int(shift), c.End + int(shift)})
 	}

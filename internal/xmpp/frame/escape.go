@@ -11,7 +11,7 @@ func AppendEscaped(dst []byte, s string) []byte {
 	done := 0
 	for i := 0; i < len(s); {
 		c := s[i]
-		if class[c]&(inText|inValue) == inText|inValue || c == ']' {
+		if class[c]&(inText|inValue) == inText|inValue && c != '>' || c == ']' {
 			i++
 			continue
 		}
@@ -100,7 +100,7 @@ func escapedLen(s string) int {
 		switch c := s[i]; {
 		case c >= utf8.RuneSelf:
 			n += len("\uFFFD") - 1
-		case class[c]&(inText|inValue) != inText|inValue:
+		case class[c]&(inText|inValue) != inText|inValue || c == '>':
 			n += len("&quot;") - 1
 		}
 	}

@@ -320,11 +320,10 @@ func (s *scanner) syntax(b []byte) (int, error) {
 		case len(s.attrs) == s.lim.Attrs:
 			return 0, &Error{PolicyViolation, "too many attributes"}
 		}
-		a := rawAttr{start: int32(from), name: int32(i), plain: true}
-		if i, err = a.read(b); err != nil {
+		s.attrs = append(s.attrs, rawAttr{start: int32(from), name: int32(i), plain: true})
+		if i, err = s.attrs[len(s.attrs)-1].read(b); err != nil {
 			return 0, err
 		}
-		s.attrs = append(s.attrs, a)
 	}
 }
 
