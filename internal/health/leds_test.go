@@ -52,8 +52,8 @@ func (dir ledFolder) read(name, file string) string {
 // watch draws a light's brightness for d, as docs/leds.md does: a character for each tenth of a second.
 func (dir ledFolder) watch(name, full string, d time.Duration) string {
 	var b strings.Builder
-	pass(50 * time.Millisecond) // look in the middle of each tenth
 	for range d / (100 * time.Millisecond) {
+		pass(50 * time.Millisecond) // look in the middle of each tenth
 		switch dir.read(name, "brightness") {
 		case full:
 			b.WriteRune('█')
@@ -62,7 +62,7 @@ func (dir ledFolder) watch(name, full string, d time.Duration) string {
 		default:
 			b.WriteString("?" + dir.read(name, "brightness") + "?")
 		}
-		pass(100 * time.Millisecond)
+		pass(50 * time.Millisecond)
 	}
 	return b.String()
 }
@@ -154,13 +154,14 @@ func TestLEDsFollowAChangeAtOnceAndKeepTheRhythm(t *testing.T) {
 		h.Ready()
 		got := dir.watch("led0", "255", time.Second)
 		h.Set(Fact{"a", Failing, "a"})
-		got += dir.watch("led0", "255", 400*time.Millisecond)
-		h.Set(Fact{"b", Degraded, "b"}) // another reason, the same state
+		got += dir.watch("led0", "255", 500*time.Millisecond)
+		h.Set(Fact{"b", Degraded, "b"})
 		got += dir.watch("led0", "255", 500*time.Millisecond)
 		h.Clear("a")
-		got += dir.watch("led0", "255", 2*time.Second)
-		// watch itself looks 50 ms late, so that after the second one it sees the flicker's next tenths.
-		if want := "██████████" + "█·█·" + "·█·█·" + "█████████████████···"; got != want {
+		got += dir.watch("led0", "255", time.Second)
+		h.Set(Fact{"c", Degraded, "c"}) // another reason, the same state
+		got += dir.watch("led0", "255", 2800*time.Millisecond)
+		if want := "██████████" + "█·█·█" + "·█·█·" + picture(stepsOf(Degraded)); got != want {
 			t.Errorf("the light shows\n%s, want\n%s", got, want)
 		}
 	})
@@ -327,7 +328,7 @@ func TestLEDsThatGoAway(t *testing.T) {
 		done := make(chan struct{})
 		go func() { NewLEDs(h, LEDConfig{Dir: string(dir)}, logTo(&out)).Run(ctx); close(done) }()
 		pass(time.Second)
-		if err := os.Remove(filepath.Join(string(dir), "ACT")); err != nil {
+		if err := os.Remove(filepath.Join(string(dir), "ACT", "brightness")); err != nil {
 			t.Fatal(err)
 		}
 		h.Ready()
@@ -336,6 +337,9 @@ func TestLEDsThatGoAway(t *testing.T) {
 		}
 		cancel()
 		<-done
+		if got := dir.read("ACT", "brightness"); !strings.Contains(got, "no such file") {
+			t.Errorf("a file was made in place of the light: %q", got)
+		}
 	})
 	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "light=ACT") {
 		t.Errorf("log:\n%s", got)

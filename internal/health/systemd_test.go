@@ -124,7 +124,26 @@ func TestSystemd(t *testing.T) {
 	})
 }
 
+// The sink's end may be seen before the last change.
 func TestSystemdHearsTheLastWord(t *testing.T) {
+	socket := newNotifySocket(t)
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			h := New(time.Now, "1", quiet())
+			h.Ready()
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { NewSystemd(h, quiet()).Run(ctx); close(done) }()
+			synctest.Wait()
+			h.Stopping()
+			cancel()
+			<-done
+			socket.want(t, "READY=1|STATUS=well", "STOPPING=1|STATUS=stopping")
+		})
+	}
+}
+
+func TestSystemdIsNotToldReadyWhenAlreadyStopping(t *testing.T) {
 	socket := newNotifySocket(t)
 	h := New(time.Now, "1", quiet())
 	h.Ready()
