@@ -132,6 +132,9 @@ func SyncDir(dir string) error {
 }
 
 func openFile(path string) (*bolt.DB, error) {
+	if err := notEmpty(path); err != nil {
+		return nil, explain(path, err)
+	}
 	db, err := bolt.Open(path, 0o600, boltOptions())
 	if err != nil {
 		return nil, explain(path, err)
@@ -141,6 +144,15 @@ func openFile(path string) (*bolt.DB, error) {
 		return nil, explain(path, err)
 	}
 	return db, nil
+}
+
+// notEmpty: bbolt would make a store of an empty file, which may be all that a failing card gives back.
+func notEmpty(path string) error {
+	fi, err := os.Stat(path)
+	if err == nil && fi.Size() == 0 {
+		return fmt.Errorf("the file is empty: %w", bolterrors.ErrInvalid)
+	}
+	return err
 }
 
 // upgrade brings the file to this version's schema, in one transaction.
