@@ -1,6 +1,7 @@
 package xmpp
 
 import (
+	"errors"
 	"strings"
 
 	"mellium.im/xmpp/jid"
@@ -18,7 +19,30 @@ func ParseJID(s string) (JID, error) {
 	if err != nil {
 		return JID{}, err
 	}
-	return JID{j.Localpart(), strings.ToLower(j.Domainpart()), j.Resourcepart()}, nil
+	out := JID{j.Localpart(), j.Domainpart(), j.Resourcepart()}
+	if !strings.HasPrefix(out.Domain, "[") && !fullLabels(out.Domain) {
+		return JID{}, errDomain
+	}
+	// Preparation must not change what is prepared, or two spellings of one address would be two entities; where the library's
+	// profiles do, the address is refused.
+	if again, err := jid.Parse(out.String()); err != nil || !again.Equal(j) {
+		return JID{}, errUnstable
+	}
+	return out, nil
+}
+
+var (
+	errDomain   = errors.New("the domainpart has an empty or too long label")
+	errUnstable = errors.New("the address has no stable prepared form")
+)
+
+func fullLabels(domain string) bool {
+	for label := range strings.SplitSeq(domain, ".") {
+		if label == "" || len(label) > 63*4 {
+			return false
+		}
+	}
+	return true
 }
 
 // MustJID is ParseJID for constants.
