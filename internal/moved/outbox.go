@@ -26,13 +26,15 @@ type Outbox struct {
 type lane struct{ from, to string }
 
 type laneState struct {
+	sent    []uint64 // given to the other server since the last ping that it answered, as far as this run knows
 	pinging bool
-	more    bool // something was sent behind the ping that is under way
 	fails   int
-	timer   *time.Timer
+	timer   *time.Timer // the next ping or, after a failure, the next attempt
 }
 
 const (
+	// settle lets one ping stand behind all that a move sends.
+	settle      = 250 * time.Millisecond
 	pingTimeout = 60 * time.Second
 	firstRetry  = 30 * time.Second
 	lastRetry   = time.Hour
@@ -50,10 +52,47 @@ func (o *Outbox) Send(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza) {
 		out.Send(st)
 		return
 	}
-	store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: st.From.String(), To: st.To.String(), Queued: time.Now()})
+	seq := store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: st.From.String(), To: st.To.String(), Queued: time.Now().UTC()})
 	out.After(func() {
 		o.r.Send(st)
-		o.ping(lane{st.From.Domain, st.To.Domain}, false)
+		o.sent(lane{st.From.Domain, st.To.Domain}, seq)
+	})
+}
+
+// sent plans the ping behind a stanza that was sent, unless another attempt, which sends everything again, is planned already.
+func (o *Outbox) sent(l lane, seq uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.lane(l)
+	s.sent = append(s.sent, seq)
+	if !s.pinging && s.timer == nil {
+		o.plan(l, settle, o.ping)
+	}
+}
+
+// lane and plan are called with the lock held.
+func (o *Outbox) lane(l lane) *laneState {
+	s := o.lanes[l]
+	if s == nil {
+		s = &laneState{}
+		o.lanes[l] = s
+	}
+	return s
+}
+
+func (o *Outbox) plan(l lane, wait time.Duration, do func(lane)) {
+	s := o.lane(l)
+	if o.stopped || s.timer != nil {
+		return
+	}
+	s.timer = time.AfterFunc(wait, func() {
+		o.mu.Lock()
+		s.timer = nil
+		stopped := o.stopped
+		o.mu.Unlock()
+		if !stopped {
+			do(l)
+		}
 	})
 }
 
@@ -106,113 +145,84 @@ func (o *Outbox) resend(l lane) {
 	all, err := o.waiting()
 	if err != nil {
 		o.log.Error("outbox: reading", "error", err)
-		o.later(l)
+		o.failed(l)
 		return
 	}
-	var old []uint64
+	var old, again []uint64
 	for _, w := range all[l] {
 		if time.Since(w.at) > giveUp {
 			old = append(old, w.seq)
 			continue
 		}
 		o.r.Send(w.st)
+		again = append(again, w.seq)
 	}
 	if len(old) > 0 {
 		o.log.Warn("outbox: gave up", "domain", l.to, "stanzas", len(old))
-		o.forget(l, old)
+		o.forget(old)
 	}
-	if len(old) < len(all[l]) {
-		o.ping(l, true)
+	o.mu.Lock()
+	s := o.lane(l)
+	s.sent = again
+	o.mu.Unlock()
+	if len(again) > 0 {
+		o.ping(l)
 	}
 }
 
-// ping asks the other server for a sign of life behind what was sent. again: everything that waits was just sent, so a ping under way
-// does not cover it and another follows.
-func (o *Outbox) ping(l lane, again bool) {
+// ping asks the other server for a sign of life behind what was sent.
+func (o *Outbox) ping(l lane) {
 	o.mu.Lock()
-	s := o.lanes[l]
-	if s == nil {
-		s = &laneState{}
-		o.lanes[l] = s
-	}
-	if s.pinging || o.stopped {
-		s.more = true
+	s := o.lane(l)
+	covered := s.sent
+	if s.pinging || o.stopped || len(covered) == 0 {
 		o.mu.Unlock()
 		return
 	}
-	if s.timer != nil && !again { // the peer is away: a retry is planned and will send this one too
-		o.mu.Unlock()
-		return
-	}
-	s.pinging, s.more = true, false
+	s.pinging = true
 	o.mu.Unlock()
-
-	covered, err := o.waiting()
-	if err != nil {
-		o.pinged(l, nil, false)
-		return
-	}
-	var seqs []uint64
-	for _, w := range covered[l] {
-		seqs = append(seqs, w.seq)
-	}
 	o.r.Ask(xmpp.Ask{
 		From: xmpp.JID{Domain: l.from}, To: xmpp.JID{Domain: l.to}, Type: "get", Timeout: pingTimeout,
 		Payload: xmpp.NewXMLNS("ping", "urn:xmpp:ping").Bytes(),
 		// An error from the other server is an answer too; one of our own side, which has no peer, is not.
-		Done: func(reply *xmpp.Request) { o.pinged(l, seqs, reply != nil && reply.Peer != nil) },
+		Done: func(reply *xmpp.Request) {
+			if reply != nil && reply.Peer != nil {
+				o.answered(l, covered)
+			} else {
+				o.failed(l)
+			}
+		},
 	})
 }
 
-func (o *Outbox) pinged(l lane, seqs []uint64, answered bool) {
+func (o *Outbox) answered(l lane, covered []uint64) {
 	o.mu.Lock()
-	s := o.lanes[l]
-	s.pinging = false
-	more := s.more
-	if answered {
-		s.fails = 0
+	s := o.lane(l)
+	s.pinging, s.fails = false, 0
+	s.sent = slices.DeleteFunc(slices.Clone(s.sent), func(seq uint64) bool { return slices.Contains(covered, seq) })
+	if len(s.sent) > 0 {
+		o.plan(l, settle, o.ping)
 	}
 	o.mu.Unlock()
-	switch {
-	case !answered:
-		o.later(l)
-		return
-	case len(seqs) > 0:
-		o.forget(l, seqs)
-	}
-	if more {
-		o.ping(l, true)
-	}
+	o.forget(covered)
 }
 
-func (o *Outbox) forget(l lane, seqs []uint64) {
-	seqs = slices.Clone(seqs)
+// failed plans another attempt: 30 s, doubling up to an hour.
+func (o *Outbox) failed(l lane) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.lane(l)
+	s.pinging = false
+	wait := min(firstRetry<<min(s.fails, 10), lastRetry)
+	s.fails++
+	o.plan(l, wait, o.resend)
+}
+
+func (o *Outbox) forget(seqs []uint64) {
 	o.r.Submit(64, func(tx *store.Tx, _ *xmpp.Out) error {
 		for _, seq := range seqs {
 			store.Outbox.Delete(tx, store.SeqKey(seq))
 		}
 		return nil
 	}, nil)
-}
-
-// later plans another attempt: 30 s, doubling up to an hour.
-func (o *Outbox) later(l lane) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	s := o.lanes[l]
-	if s == nil {
-		s = &laneState{}
-		o.lanes[l] = s
-	}
-	if o.stopped || s.timer != nil {
-		return
-	}
-	wait := min(firstRetry<<min(s.fails, 10), lastRetry)
-	s.fails++
-	s.timer = time.AfterFunc(wait, func() {
-		o.mu.Lock()
-		s.timer = nil
-		o.mu.Unlock()
-		o.resend(l)
-	})
 }

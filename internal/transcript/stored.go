@@ -1,0 +1,110 @@
+package transcript
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+)
+
+// stored looks at, or sets, what the disk holds.
+func (w *world) stored(text string) error {
+	head, want, ok := strings.Cut(text, "=")
+	if !ok {
+		return errors.New("a = or := is missing")
+	}
+	set := strings.HasSuffix(strings.TrimSpace(head), ":")
+	f := strings.Fields(strings.TrimSuffix(strings.TrimSpace(head), ":"))
+	var account string
+	if len(f) > 1 {
+		j, err := w.jid(f[1])
+		if err != nil {
+			return err
+		}
+		account = j.String()
+	}
+	want = strings.TrimSpace(want)
+	if set {
+		return w.setRoster(account, want)
+	}
+	var have []string
+	if err := w.store.View(func(tx *store.Tx) error {
+		have = describe(tx, f[0], account)
+		return nil
+	}); err != nil {
+		return err
+	}
+	if got := strings.Join(have, "; "); got != want {
+		return fmt.Errorf("stored is\n  %s\nexpected\n  %s", got, want)
+	}
+	return nil
+}
+
+func describe(tx *store.Tx, what, account string) (have []string) {
+	contact := func(key string) string { return strings.TrimPrefix(key, store.Key(account, "")) }
+	switch what {
+	case "roster":
+		for key, it := range store.Roster.All(tx, account) {
+			if !it.Removed {
+				have = append(have, describeItem(contact(key), it))
+			}
+		}
+	case "pending":
+		for key, p := range store.Pending.All(tx, account) {
+			s := contact(key)
+			if p.Verifying {
+				s += " verifying"
+			}
+			have = append(have, s)
+		}
+	case "outbox":
+		n := 0
+		for range store.Outbox.All(tx) {
+			n++
+		}
+		have = []string{strconv.Itoa(n)}
+	case "offline":
+		have = []string{strconv.Itoa(store.Offline.Count(tx, account))}
+	}
+	return have
+}
+
+func describeItem(contact string, it store.RosterItem) string {
+	s := contact + " " + string(it.Sub)
+	if it.Ask {
+		s += " ask"
+	}
+	if it.Approved {
+		s += " approved"
+	}
+	if it.Name != "" {
+		s += fmt.Sprintf(" %q", it.Name)
+	}
+	if len(it.Groups) > 0 {
+		s += " [" + strings.Join(it.Groups, ",") + "]"
+	}
+	return s
+}
+
+var itemForm = regexp.MustCompile(`^(\S+) (none|to|from|both)( ask)?( approved)?(?: "([^"]*)")?(?: \[([^\]]*)\])?$`)
+
+func (w *world) setRoster(account, items string) error {
+	return w.box.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+		for _, one := range strings.Split(items, ";") {
+			m := itemForm.FindStringSubmatch(strings.TrimSpace(one))
+			if m == nil {
+				return fmt.Errorf("%q is no roster item", one)
+			}
+			it := store.RosterItem{Sub: store.Subscription(m[2]), Ask: m[3] != "", Approved: m[4] != "", Name: m[5]}
+			if m[6] != "" {
+				it.Groups = strings.Split(m[6], ",")
+			}
+			store.Roster.Put(tx, store.Key(account, m[1]), it)
+		}
+		return nil
+	})
+}
