@@ -10,11 +10,7 @@ import (
 // FuzzParse reads any text: no panic, every reading ends, and a problem names
 // a line of the text.
 func FuzzParse(f *testing.F) {
-	var b bytes.Buffer
-	if err := Example(&b); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b.String())
+	f.Add("domains = [\"a.example\"]\n[c2s]\nkeepalive = \"1m\"\nstanza = \"256KiB\"\nstanza_rate = 5\n[s2s]\nenabled = false")
 	f.Add("[[s2s.route]]\ndomain = '''a'''\n\"address\" = \"\"\"b\"\"\"\"\n[a.\"b.c\"]\nx = [{y = 1}, [2, '#']] # z")
 	f.Add("a = \"unfinished")
 	f.Add("[log]\nlevel = loud\n[[log]]")
