@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -179,4 +180,21 @@ func contactURI(s string) error {
 		}
 	}
 	return fmt.Errorf(`%q is no contact URI, such as "mailto:admin@example.org", "xmpp:admin@example.org" or "https://example.org/help"`, s)
+}
+
+// CanonicalDomains checks domains that did not come from the file, such as
+// those of a flag, and returns them in the form that those of the file have.
+func CanonicalDomains(names []string) ([]string, error) {
+	var out []string
+	for _, n := range names {
+		d, err := domain(n)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(out, d) {
+			return nil, fmt.Errorf("%q is named twice", d)
+		}
+		out = append(out, d)
+	}
+	return out, nil
 }
