@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"pibox/internal/config"
+)
+
+// box is the program behind the commands that do not talk to a running one.
+type box interface {
+	// Serve runs the daemon until ctx ends. It returns nil after a clean
+	// stop, and an *admin.Error (CodeRunning) when another daemon has the
+	// socket. What the person at the terminal must see once, such as the way
+	// in for the first administrator, goes to out; the log does not.
+	Serve(ctx context.Context, cfg config.Config, out io.Writer) error
+	// Restore makes the backup read from r the database in cfg.DataDir while
+	// no daemon runs; it holds the lock of the database file meanwhile. The
+	// backup is checked whole before anything is replaced, and files get the
+	// owner of the folder. Without replace, a database that is there is left
+	// alone and the error is CodeExists; with it, the old one is kept beside
+	// under another name.
+	Restore(ctx context.Context, cfg config.Config, r io.Reader, replace bool) (restored, error)
+}
+
+// restored tells what Restore did.
+type restored struct {
+	Path   string `json:"path"`
+	Kept   string `json:"kept,omitempty"` // where the database that was there is now
+	Schema int    `json:"schema"`
+	Users  int    `json:"users"`
+}
+
+type unwired struct{}
+
+func (unwired) Serve(context.Context, config.Config, io.Writer) error {
+	return errors.New("this build has no server in it")
+}
+
+func (unwired) Restore(context.Context, config.Config, io.Reader, bool) (restored, error) {
+	return restored{}, errors.New("this build has no store in it")
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"pibox/internal/admin"
+	"pibox/internal/config"
+)
+
+// fakeBox stands in for the server so that the commands are tested for what
+// they do themselves: it keeps accounts in memory and has the real admin
+// socket.
+type fakeBox struct {
+	mu      sync.Mutex
+	cfg     config.Config
+	users   map[string]admin.User
+	started time.Time
+}
+
+func newFakeBox() *fakeBox {
+	return &fakeBox{users: map[string]admin.User{}, started: time.Now()}
+}
+
+func (b *fakeBox) Serve(ctx context.Context, cfg config.Config, out io.Writer) error {
+	b.cfg = cfg
+	l, err := admin.Listen(cfg.Admin.Socket, cfg.Admin.Group)
+	if err != nil {
+		return err
+	}
+	if name := os.Getenv("NOTIFY_SOCKET"); name != "" {
+		conn, err := net.Dial("unixgram", name)
+		if err != nil {
+			return err
+		}
+		_, _ = conn.Write([]byte("STATUS=well\nREADY=1"))
+		_ = conn.Close()
+	}
+	_, _ = io.WriteString(out, "serving "+strings.Join(cfg.Domains, " ")+"\n")
+	return admin.NewServer(slog.New(slog.NewTextHandler(os.Stderr, nil)), admin.Methods(b)...).Serve(ctx, l)
+}
+
+func (b *fakeBox) address(name string) string {
+	if strings.Contains(name, "@") {
+		return name
+	}
+	return name + "@" + b.cfg.Domains[0]
+}
+
+func (b *fakeBox) find(name string) (string, error) {
+	address := b.address(name)
+	if _, ok := b.users[address]; !ok {
+		return "", admin.Errorf(admin.CodeNotFound, "there is no account %s", address).Then("'pibox user list' shows all.")
+	}
+	return address, nil
+}
+
+func (b *fakeBox) UserAdd(_ context.Context, req admin.UserAddRequest) (admin.UserAddResponse, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	address := b.address(req.User)
+	if len(req.Password) < 8 {
+		return admin.UserAddResponse{}, admin.Errorf(admin.CodeInvalid, "the password %d characters long is too short", len(req.Password))
+	}
+	if _, err := b.find(req.User); err == nil {
+		return admin.UserAddResponse{}, admin.Errorf(admin.CodeExists, "%s is there already", address).Then("'pibox user passwd' gives it another password.")
+	}
+	u := admin.User{Address: address, State: admin.UserActive, Created: b.started}
+	b.users[address] = u
+	return admin.UserAddResponse{User: u}, nil
+}
+
+func (b *fakeBox) UserList(_ context.Context, req admin.UserListRequest) (admin.UserListResponse, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := []admin.User{}
+	for address, u := range b.users {
+		if req.Domain == "" || strings.HasSuffix(address, "@"+req.Domain) {
+			list = append(list, u)
+		}
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Address < list[j].Address })
+	return admin.UserListResponse{Users: list}, nil
+}
+
+func (b *fakeBox) UserPassword(_ context.Context, req admin.UserPasswordRequest) (admin.UserPasswordResponse, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	address, err := b.find(req.User)
+	return admin.UserPasswordResponse{Address: address}, err
+}
+
+func (b *fakeBox) UserRemove(_ context.Context, req admin.UserRemoveRequest) (admin.UserRemoveResponse, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	address, err := b.find(req.User)
+	delete(b.users, address)
+	return admin.UserRemoveResponse{Address: address}, err
+}
+
+// Status tells of a failing box once there is an account named fail.
+func (b *fakeBox) Status(context.Context, admin.StatusRequest) (admin.StatusResponse, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := admin.StatusResponse{
+		Version: version, PID: os.Getpid(), State: "well", Since: b.started, Started: b.started,
+		Domains: b.cfg.Domains, Users: len(b.users), Reasons: []string{},
+		Listeners: []admin.ListenAddress{{Service: "c2s", Address: b.cfg.C2S.Listen[0]}},
+		Store:     admin.StoreStatus{Path: filepath.Join(b.cfg.DataDir, "pibox.db"), Schema: 1, Size: 40 << 10, Free: 3 << 30},
+		Memory:    11 << 20,
+	}
+	if _, ok := b.users["fail@home.example"]; ok {
+		s.State, s.Reasons = "failing", []string{"the card can not be written"}
+	}
+	return s, nil
+}
+
+func (b *fakeBox) Backup(_ context.Context, _ admin.BackupRequest, w io.Writer) (admin.BackupResponse, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for address := range b.users {
+		if _, err := io.WriteString(w, address+"\n"); err != nil {
+			return admin.BackupResponse{}, err
+		}
+		if strings.HasPrefix(address, "fail@") {
+			return admin.BackupResponse{}, admin.Errorf(admin.CodeFailed, "the card can not be read")
+		}
+	}
+	return admin.BackupResponse{Schema: 1, Taken: b.started}, nil
+}
+
+func (b *fakeBox) Restore(_ context.Context, cfg config.Config, r io.Reader, replace bool) (restored, error) {
+	path := filepath.Join(cfg.DataDir, "pibox.db")
+	result := restored{Path: path, Schema: 1}
+	if exists(path) {
+		if !replace {
+			return restored{}, admin.Errorf(admin.CodeExists, "there is a database at %s", path).Then("Replace it with --replace; the old one is kept.")
+		}
+		result.Kept = path + ".old"
+		if err := os.Rename(path, result.Kept); err != nil {
+			return restored{}, err
+		}
+	}
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return restored{}, err
+	}
+	result.Users = strings.Count(string(data), "\n")
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return restored{}, err
+	}
+	return result, os.WriteFile(path, data, 0o600)
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets the scripts run this test binary as the command pibox.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"pibox": func() { os.Exit(run(newFakeBox())) },
+	})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			// No file, folder or socket of the person who runs the tests.
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "none"))
+			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "share"))
+			e.Setenv("STATE_DIRECTORY", filepath.Join(e.WorkDir, "data"))
+			e.Setenv("RUNTIME_DIRECTORY", filepath.Join(e.WorkDir, "run"))
+			e.Setenv("PIBOX_CONFIG", filepath.Join(e.WorkDir, "pibox.toml"))
+			e.Setenv("GORACE", "atexit_sleep_ms=1") // else every command takes a second under -race
+			return os.WriteFile(filepath.Join(e.WorkDir, "pibox.toml"), []byte("domains = [\"home.example\"]\n"), 0o600)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve": cmdServe,
+			"exits": cmdExits,
+			"mode":  cmdMode,
+		},
+	})
+}
+
+// cmdServe starts 'pibox serve' with the given arguments, waits until it says
+// READY=1 as systemd does, and stops it when the script ends.
+func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("unsupported: ! serve")
+	}
+	dir, err := os.MkdirTemp("", "notify") // short enough for a socket's path
+	ts.Check(err)
+	ts.Defer(func() { _ = os.RemoveAll(dir) })
+	name := filepath.Join(dir, "s")
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	ts.Check(err)
+	defer func() { _ = notify.Close() }()
+
+	binary, err := exec.LookPath("pibox")
+	ts.Check(err)
+	cmd := exec.Command(binary, append([]string{"serve"}, args...)...)
+	for _, k := range []string{"HOME", "PATH", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "PIBOX_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "GORACE"} {
+		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
+	}
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+name)
+	cmd.Dir = ts.Getenv("WORK")
+	log, err := os.Create(filepath.Join(cmd.Dir, "serve.log"))
+	ts.Check(err)
+	cmd.Stdout, cmd.Stderr = log, log
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		if err := cmd.Wait(); err != nil {
+			text, _ := os.ReadFile(log.Name())
+			ts.Fatalf("serve ended with %v:\n%s", err, text)
+		}
+		_ = log.Close()
+	})
+	ts.Check(notify.SetReadDeadline(time.Now().Add(30 * time.Second)))
+	for buf := make([]byte, 4096); ; {
+		n, err := notify.Read(buf)
+		if err != nil {
+			text, _ := os.ReadFile(log.Name())
+			ts.Fatalf("serve is not ready: %v\n%s", err, text)
+		}
+		if strings.Contains("\n"+string(buf[:n])+"\n", "\nREADY=1\n") {
+			return
+		}
+	}
+}
+
+// cmdExits runs a command and wants one exit code: exits 3 pibox status.
+func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if fmt.Sprint(code) != args[0] {
+		ts.Fatalf("%v: exit code %d, want %s", args[1:], code, args[0])
+	}
+}
+
+// cmdMode wants a file's permissions: mode 600 backup.db.
+func cmdMode(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%o", info.Mode().Perm()); got != args[0] {
+		ts.Fatalf("%s has mode %s, want %s", args[1], got, args[0])
+	}
+}

@@ -1,0 +1,162 @@
+// Package admin is the way in for the people who run the box: the API that
+// the commands, and later the web pages, use, and the local socket that
+// carries it to another process.
+//
+// The socket is a unix stream socket of mode 0660. Who may use it is decided
+// by the kernel's word on the connecting process, not by anything that the
+// process says: root, the user the box runs as, and members of the socket's
+// group. One connection carries one call: one line of JSON there, one line of
+// JSON back, and in between, for a method that hands over a file, its bytes.
+//
+// The socket never carries anything but calls of this API: the database is
+// opened by the daemon alone.
+package admin
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// API is everything that can be administered. The daemon implements it;
+// Client implements it for another process. A method returns an *Error for
+// what the person can do something about; any other error is logged by the
+// server and shown as CodeInternal without its text.
+type API interface {
+	// UserAdd creates an account. Errors: CodeInvalid, CodeExists,
+	// CodeNotFound (a domain that is not ours).
+	UserAdd(ctx context.Context, req UserAddRequest) (UserAddResponse, error)
+	// UserList returns the accounts in the order of their addresses.
+	UserList(ctx context.Context, req UserListRequest) (UserListResponse, error)
+	// UserPassword replaces a password and ends the account's sessions.
+	// Errors: CodeInvalid, CodeNotFound.
+	UserPassword(ctx context.Context, req UserPasswordRequest) (UserPasswordResponse, error)
+	// UserRemove deletes an account with all it owns, ends its sessions and
+	// takes it out of the rosters of others. Errors: CodeNotFound.
+	UserRemove(ctx context.Context, req UserRemoveRequest) (UserRemoveResponse, error)
+	// Status tells how the box is.
+	Status(ctx context.Context, req StatusRequest) (StatusResponse, error)
+	// Backup writes a consistent copy of the database to w while the box goes
+	// on serving. A write to w may wait for a slow reader for up to
+	// writeTimeout, so no database transaction may be open during it.
+	Backup(ctx context.Context, req BackupRequest, w io.Writer) (BackupResponse, error)
+}
+
+// UserAddRequest asks for a new account.
+type UserAddRequest struct {
+	// User is a bare address, or a localpart, which means one at the main domain.
+	User string `json:"user"`
+	// Password in plain text. It is prepared (RFC 8265) and hashed by the
+	// daemon, and stands in no log.
+	Password string `json:"password"`
+}
+
+// UserAddResponse holds the account that was made.
+type UserAddResponse struct {
+	User User `json:"user"`
+}
+
+// User is one account.
+type User struct {
+	Address string    `json:"address"` // bare JID in canonical form
+	State   UserState `json:"state"`
+	// MovedTo is the new address of an account that is forwarding or closed.
+	MovedTo string `json:"moved_to,omitempty"`
+	// ForwardingUntil is the earliest end of forwarding.
+	ForwardingUntil time.Time `json:"forwarding_until,omitzero"`
+	Created         time.Time `json:"created,omitzero"`
+	LastSeen        time.Time `json:"last_seen,omitzero"` // zero: never logged in
+	Resources       int       `json:"resources"`          // connected now
+}
+
+// UserState is the state of an account.
+type UserState string
+
+// The states of an account.
+const (
+	UserActive     UserState = "active"
+	UserForwarding UserState = "forwarding" // moved away; login still possible
+	UserClosed     UserState = "closed"     // moved away; only the forwarding address is left
+)
+
+// UserListRequest asks for accounts.
+type UserListRequest struct {
+	Domain string `json:"domain,omitempty"` // empty: of all domains
+}
+
+// UserListResponse holds the accounts in the order of their addresses.
+type UserListResponse struct {
+	Users []User `json:"users"`
+}
+
+// UserPasswordRequest asks for another password. Its fields are those of
+// UserAddRequest.
+type UserPasswordRequest struct {
+	User     string `json:"user"`
+	Password string `json:"password"`
+}
+
+// UserPasswordResponse tells what was done.
+type UserPasswordResponse struct {
+	Address string `json:"address"`
+	Ended   int    `json:"ended"` // sessions that were ended
+}
+
+// UserRemoveRequest names the account to delete.
+type UserRemoveRequest struct {
+	User string `json:"user"`
+}
+
+// UserRemoveResponse tells what was done.
+type UserRemoveResponse struct {
+	Address string `json:"address"`
+	Ended   int    `json:"ended"` // sessions that were ended
+}
+
+// StatusRequest asks how the box is.
+type StatusRequest struct{}
+
+// StatusResponse is the state that LEDs, systemd and the status page show too.
+type StatusResponse struct {
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	State   string    `json:"state"` // one of the words of internal/health
+	Since   time.Time `json:"since"` // when it came into that state
+	Started time.Time `json:"started"`
+	// Reasons tell, in words for a person, why the state is not "well".
+	Reasons   []string        `json:"reasons"`
+	Domains   []string        `json:"domains"`
+	Listeners []ListenAddress `json:"listeners"`
+
+	Users      int `json:"users"`
+	Sessions   int `json:"sessions"`    // connected resources
+	ServersIn  int `json:"servers_in"`  // connections from other servers
+	ServersOut int `json:"servers_out"` // connections to other servers
+	Queued     int `json:"queued"`      // stanzas waiting for other servers
+
+	Store  StoreStatus `json:"store"`
+	Memory int64       `json:"memory"` // resident bytes
+}
+
+// ListenAddress is one address that the box listens on.
+type ListenAddress struct {
+	Service string `json:"service"` // c2s, c2s-tls, s2s, s2s-tls
+	Address string `json:"address"`
+}
+
+// StoreStatus tells about the database file; sizes are in bytes.
+type StoreStatus struct {
+	Path   string `json:"path"`
+	Schema int    `json:"schema"`
+	Size   int64  `json:"size"`
+	Free   int64  `json:"free"` // on its disk
+}
+
+// BackupRequest asks for a copy of the database.
+type BackupRequest struct{}
+
+// BackupResponse describes the copy that was written.
+type BackupResponse struct {
+	Schema int       `json:"schema"`
+	Taken  time.Time `json:"taken"` // everything acknowledged before is in it
+}

@@ -1,0 +1,105 @@
+package admin
+
+import (
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestListenMode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b", "admin.sock")
+	l, err := Listen(path, strconv.Itoa(os.Getegid())) // a number is no name
+	wantError(t, err, CodeInvalid, "there is no group")
+	if l, err = Listen(path, ""); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode() != fs.ModeSocket|0o660 || int(info.Sys().(*syscall.Stat_t).Gid) != os.Getegid() {
+		t.Errorf("got %v, %v", info, err)
+	}
+	if _, err := os.Lstat(path + newSuffix); err == nil {
+		t.Error("the temporary name is left")
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("the socket is left")
+	}
+}
+
+func TestListenStale(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.SetUnlinkOnClose(false)
+	_ = left.Close() // as after kill -9
+	wantError(t, dialError(t, path), CodeNotRunning, "pibox is not running here")
+	l, err := Listen(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	if !NewClient(path).Running(t.Context()) {
+		t.Error("nobody listens")
+	}
+}
+
+func TestListenTwice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	first, err := Listen(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Listen(path, "")
+	wantError(t, err, CodeRunning, "another pibox (process "+strconv.Itoa(os.Getpid())+") is running already")
+	if !NewClient(path).Running(t.Context()) {
+		t.Error("the second one broke the first one's socket")
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Listen(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = second.Close() }()
+	_ = first.Close()
+	if !NewClient(path).Running(t.Context()) {
+		t.Error("closing the first one again took away the second one's socket")
+	}
+}
+
+func TestListenNoSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Listen(path, "")
+	wantError(t, err, CodeInvalid, "is there and is no socket")
+	if data, err := os.ReadFile(path); err != nil || string(data) != "precious" {
+		t.Errorf("got %q, %v", data, err)
+	}
+	_, err = Listen(filepath.Join(t.TempDir(), strings.Repeat("x", 108)), "")
+	wantError(t, err, CodeInvalid, "the path of the admin socket has")
+}
+
+func TestNotRunning(t *testing.T) {
+	wantError(t, dialError(t, filepath.Join(t.TempDir(), "admin.sock")), CodeNotRunning, "pibox is not running here")
+	if NewClient(filepath.Join(t.TempDir(), "admin.sock")).Running(t.Context()) {
+		t.Error("running")
+	}
+}
+
+func dialError(t *testing.T, path string) error {
+	t.Helper()
+	_, err := NewClient(path).Status(t.Context(), StatusRequest{})
+	return err
+}

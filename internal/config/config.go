@@ -1,0 +1,243 @@
+// Package config reads pibox's one configuration file.
+//
+// The file is TOML, every key has a default, and no file at all is a working
+// configuration. The structs below are the only description of the file: the
+// decoder, the range checks and the printed default file (Example) all read
+// their tags, so none of them can say something else than the others.
+//
+// Tags: toml is the key; doc the text printed above it; range the inclusive
+// bounds "low..high" in the unit of the field; oneof the allowed words; kind
+// a check on text (see checkText); sample an entry shown for an empty table
+// array.
+package config
+
+import "time"
+
+// Config is the whole configuration. Load returns one whose automatic values
+// (DataDir, Admin.Socket) are filled in and whose domains and addresses are
+// checked and in canonical form.
+type Config struct {
+	Domains  []string `toml:"domains" kind:"domain" doc:"Domains this box serves. The first is the main one. Empty: the name of this machine under .local. The domain is fixed in the store at the first start; a changed host name never changes it."`
+	DataDir  string   `toml:"data_dir" doc:"Folder of the database, backups and keys. Empty: $STATE_DIRECTORY, for root /var/lib/pibox, else $XDG_DATA_HOME/pibox (~/.local/share/pibox)."`
+	Language string   `toml:"language" kind:"language" doc:"Language of messages from the box to people, where theirs is not known (BCP 47, such as en or de)."`
+
+	Log     Log     `toml:"log" doc:"What is logged, to standard error. Never bodies of messages, never secrets."`
+	Contact Contact `toml:"contact" doc:"Addresses of the people who run this box, told to anybody who asks (XEP-0157): mailto:, xmpp: or https: URIs."`
+	TLS     TLS     `toml:"tls" doc:"Certificates. Without any, the box makes its own family certificate authority."`
+	Login   Login   `toml:"login" doc:"Passwords and what slows guessing. Nobody is ever locked out."`
+	C2S     C2S     `toml:"c2s" doc:"Connections from clients."`
+	S2S     S2S     `toml:"s2s" doc:"Connections with other servers."`
+	Limits  Limits  `toml:"limits" doc:"The shape of one stanza, from anybody."`
+	DNS     DNS     `toml:"dns" doc:"Looking up other servers."`
+	Moved   Moved   `toml:"moved" doc:"Moving to another address (XEP-0283)."`
+	Store   Store   `toml:"store" doc:"The database file."`
+	Health  Health  `toml:"health" doc:"LEDs and the watchdog."`
+	Admin   Admin   `toml:"admin" doc:"The local socket that commands such as 'pibox user add' talk to."`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `toml:"level" oneof:"debug info warn error" doc:"The least level that is logged."`
+	Format string `toml:"format" oneof:"text json" doc:"One line of text or one JSON object per entry."`
+}
+
+// Contact holds the address lists of XEP-0157 §3, each a list of URIs.
+type Contact struct {
+	Abuse    []string `toml:"abuse" kind:"uri" doc:"Where to report abuse."`
+	Admin    []string `toml:"admin" kind:"uri" doc:"Who runs the box."`
+	Feedback []string `toml:"feedback" kind:"uri" doc:"Where to send feedback."`
+	Sales    []string `toml:"sales" kind:"uri" doc:"Sales; a family needs none."`
+	Security []string `toml:"security" kind:"uri" doc:"Where to report a security problem."`
+	Status   []string `toml:"status" kind:"uri" doc:"Where the state of the box can be seen."`
+	Support  []string `toml:"support" kind:"uri" doc:"Who helps."`
+}
+
+// TLS configures certificates and the protocol version.
+type TLS struct {
+	MinVersion   string        `toml:"min_version" oneof:"1.2 1.3" doc:"The oldest TLS version that is spoken."`
+	Certificates []Certificate `toml:"certificate" doc:"Own certificates, one table each. A domain without one gets one of the family authority." sample:"domain = \"example.org\"\nchain = \"/etc/pibox/example.org.pem\"\nkey = \"/etc/pibox/example.org.key\""`
+}
+
+// Certificate is a certificate chain with its key, in PEM files.
+type Certificate struct {
+	Domain string `toml:"domain" kind:"domain" doc:"The domain it is for."`
+	Chain  string `toml:"chain" doc:"PEM file: the certificate, then its intermediates."`
+	Key    string `toml:"key" doc:"PEM file of the private key."`
+}
+
+// Login configures password storage and the pace of guessing.
+type Login struct {
+	ScramIterations int      `toml:"scram_iterations" range:"4096..1000000" doc:"SCRAM hash iterations for new passwords. More costs each login more time, on the client too."`
+	FreeFailures    int      `toml:"free_failures" range:"0..1000" doc:"Wrong passwords per address, and per account, before answers are delayed."`
+	Delay           Duration `toml:"delay" range:"0s..1m" doc:"First delay; each further wrong password doubles it."`
+	MaxDelay        Duration `toml:"max_delay" range:"0s..5m" doc:"The longest delay."`
+	Forget          Duration `toml:"forget" range:"1m..168h" doc:"Wrong passwords are forgotten after this time without another."`
+}
+
+// C2S configures client connections.
+type C2S struct {
+	Listen    []string `toml:"listen" kind:"listen" doc:"Addresses for clients; TLS is required by STARTTLS."`
+	ListenTLS []string `toml:"listen_tls" kind:"listen" doc:"Addresses for clients with TLS from the first byte (XEP-0368)."`
+	Conflict  string   `toml:"conflict" oneof:"replace-old refuse-new rename-new" doc:"What happens when a client asks for a resource that another connection holds (RFC 6120 §7.7.2.2)."`
+
+	StanzaBeforeLogin Bytes `toml:"stanza_before_login" range:"10000B..1MiB" doc:"Largest stanza before the password was checked. RFC 6120 §13.12 wants 10000 bytes at least."`
+	Stanza            Bytes `toml:"stanza" range:"10000B..16MiB" doc:"Largest stanza of a logged-in client."`
+	StanzaRate        int   `toml:"stanza_rate" range:"1..100000" doc:"Stanzas per second that a connection may send in the long run. A faster one is read from more slowly, not cut off."`
+	StanzaBurst       int   `toml:"stanza_burst" range:"1..1000000" doc:"Stanzas that it may send at once."`
+	ByteRate          Bytes `toml:"byte_rate" range:"1KiB..1GiB" doc:"Bytes per second that a connection may send in the long run."`
+	ByteBurst         Bytes `toml:"byte_burst" range:"16KiB..1GiB" doc:"Bytes that it may send at once. Not less than the largest stanza."`
+
+	AuthTimeout            Duration `toml:"auth_timeout" range:"5s..10m" doc:"Time to log in, from the first byte to the bound resource."`
+	Connections            int      `toml:"connections" range:"1..100000" doc:"Connections in total."`
+	ConnectionsPerAddress  int      `toml:"connections_per_address" range:"1..100000" doc:"Connections from one address (IPv6: from one /64). A whole family behind one router shares it."`
+	UnauthenticatedPerAddr int      `toml:"unauthenticated_per_address" range:"1..100000" doc:"Of these, how many may not yet be logged in."`
+	ResourcesPerAccount    int      `toml:"resources_per_account" range:"1..1000" doc:"Devices of one account that are connected at the same time."`
+
+	SendQueue    Bytes    `toml:"send_queue" range:"256KiB..256MiB" doc:"Bytes waiting for a client that does not read. Past it the client loses its connection and its stanzas go where those of an offline user go."`
+	WriteTimeout Duration `toml:"write_timeout" range:"1s..10m" doc:"A client that takes no byte for this long is gone."`
+	Keepalive    Duration `toml:"keepalive" range:"10s..1h" doc:"After this much silence the box asks a client whether it is still there."`
+	DeadAfter    Duration `toml:"dead_after" range:"5s..1h" doc:"A client that does not answer that for this long is gone."`
+}
+
+// S2S configures connections with other servers.
+type S2S struct {
+	Enabled    bool     `toml:"enabled" doc:"Whether the box talks with other servers at all."`
+	Listen     []string `toml:"listen" kind:"listen" doc:"Addresses for other servers (STARTTLS)."`
+	ListenTLS  []string `toml:"listen_tls" kind:"listen" doc:"Addresses for other servers with TLS from the first byte (XEP-0368)."`
+	Dialback   bool     `toml:"dialback" doc:"Accept a server whose certificate can not be verified when a call back to its domain's address confirms it (XEP-0220). Only as safe as DNS."`
+	SystemRoot bool     `toml:"system_roots" doc:"Trust the certificate authorities of this machine."`
+	Trust      []string `toml:"trust" kind:"pem" doc:"PEM files of further trusted authorities, such as another family's."`
+	Allow      []string `toml:"allow" kind:"pattern" doc:"When not empty, only these domains are talked to. *.example.org means its subdomains."`
+	Deny       []string `toml:"deny" kind:"pattern" doc:"Domains that are never talked to; wins over allow."`
+
+	Stanza                Bytes    `toml:"stanza" range:"10000B..16MiB" doc:"Largest stanza of another server. One that its own client may send must pass."`
+	StanzaRate            int      `toml:"stanza_rate" range:"1..100000" doc:"Stanzas per second from one connection in the long run."`
+	ByteRate              Bytes    `toml:"byte_rate" range:"1KiB..1GiB" doc:"Bytes per second from one connection in the long run."`
+	AuthTimeout           Duration `toml:"auth_timeout" range:"5s..10m" doc:"Time until a connection is authenticated."`
+	ConnectTimeout        Duration `toml:"connect_timeout" range:"1s..5m" doc:"Time for one attempt to reach one address."`
+	Connections           int      `toml:"connections" range:"1..100000" doc:"Incoming connections in total."`
+	ConnectionsPerAddress int      `toml:"connections_per_address" range:"1..100000" doc:"Incoming connections from one address (IPv6: from one /64)."`
+	IdleTimeout           Duration `toml:"idle_timeout" range:"1m..24h" doc:"A connection that carried no stanza for this long is closed."`
+	Keepalive             Duration `toml:"keepalive" range:"10s..1h" doc:"After this much silence the box asks whether the other server is still there."`
+	DeadAfter             Duration `toml:"dead_after" range:"5s..1h" doc:"A server that does not answer that for this long is gone."`
+	QueueBytes            Bytes    `toml:"queue_bytes" range:"512KiB..1GiB" doc:"Bytes waiting for one domain; past it stanzas come back to their senders."`
+	QueueTotal            Bytes    `toml:"queue_total" range:"512KiB..4GiB" doc:"Bytes waiting for all domains together."`
+	QueueTime             Duration `toml:"queue_time" range:"10s..168h" doc:"A stanza that could not be delivered for this long comes back to its sender."`
+
+	Routes []Route `toml:"route" doc:"Fixed addresses of other servers, for boxes without public DNS, one table each." sample:"domain = \"grandma.example\"\naddress = \"192.0.2.7:5269\"\ntls = \"starttls\""`
+}
+
+// Route is the fixed address of another server.
+type Route struct {
+	Domain  string `toml:"domain" kind:"domain" doc:"The other server's domain."`
+	Address string `toml:"address" kind:"dial" doc:"Its address, host:port."`
+	TLS     string `toml:"tls" oneof:"starttls direct" doc:"How TLS begins."`
+}
+
+// Limits bounds the shape of a stanza, whoever sends it.
+type Limits struct {
+	Depth      int `toml:"depth" range:"8..1000" doc:"Elements inside elements."`
+	Attributes int `toml:"attributes" range:"8..1000" doc:"Attributes of one element, namespace declarations included."`
+	Children   int `toml:"children" range:"64..100000" doc:"Elements in one stanza."`
+}
+
+// DNS configures the resolver.
+type DNS struct {
+	Server  string   `toml:"server" kind:"resolver" doc:"Address of the resolver to ask, IP or IP:port. Empty: that of this machine."`
+	Timeout Duration `toml:"timeout" range:"1s..1m" doc:"Time for one question, repeats included."`
+}
+
+// Moved configures the verification of moves and the forwarding of accounts.
+type Moved struct {
+	VerifyTimeout  Duration `toml:"verify_timeout" range:"1s..5m" doc:"Time that the old address has to answer."`
+	AcceptDialback bool     `toml:"accept_dialback" doc:"Accept the answer of a server that only dialback vouches for."`
+	PerSender      int      `toml:"per_sender" range:"1..1000" doc:"Verifications per hour for one new address. Over a limit a claim is an ordinary contact request."`
+	PerDomain      int      `toml:"per_domain" range:"1..10000" doc:"Verifications per hour for one remote domain."`
+	Total          int      `toml:"total" range:"1..100000" doc:"Verifications per hour in total."`
+	InFlight       int      `toml:"in_flight" range:"1..1000" doc:"Verifications at the same time."`
+	ForwardingDays int      `toml:"forwarding_days" range:"90..3650" doc:"Days that an account which moved away keeps answering where it went."`
+	StatementDelay Duration `toml:"statement_delay" range:"0s..168h" doc:"Time in which a published move can be cancelled before others can read it. Clients publish and notify at once, so 0s is what works with them."`
+	RetryMin       Duration `toml:"retry_min" range:"1s..1h" doc:"First pause before something another server did not confirm is sent again; doubles."`
+	RetryMax       Duration `toml:"retry_max" range:"1m..24h" doc:"Longest such pause."`
+}
+
+// Store configures the database.
+type Store struct {
+	Reserve    Bytes `toml:"reserve" range:"1MiB..1TiB" doc:"Free space on the disk below which nothing more is written."`
+	QueueBytes Bytes `toml:"queue_bytes" range:"1MiB..1GiB" doc:"Bytes waiting to be written. While it is full, connections are not read from."`
+}
+
+// Health configures what a person and the service manager see of the state.
+type Health struct {
+	StatusLED     string   `toml:"status_led" kind:"led" doc:"Name of the LED that shows the state. auto: ACT or led0 where there is one; none: leave LEDs alone."`
+	PowerLED      string   `toml:"power_led" kind:"led" doc:"Name of the second LED. auto: PWR or led1 where there is one; none: leave it alone."`
+	LEDDir        string   `toml:"led_dir" doc:"The kernel's LED class."`
+	GPIO          string   `toml:"gpio" kind:"gpio" doc:"A GPIO pin with an LED on it instead, such as GPIO17. Empty: none."`
+	GPIOActiveLow bool     `toml:"gpio_active_low" doc:"The LED at that pin shines when the pin is low."`
+	DegradedAfter Duration `toml:"degraded_after" range:"1s..1m" doc:"A write to the card that takes longer makes the state degraded."`
+	StalledAfter  Duration `toml:"stalled_after" range:"10s..10m" doc:"A write that takes longer counts as stuck: the watchdog is no longer fed."`
+}
+
+// Admin configures the local administration socket.
+type Admin struct {
+	Socket string `toml:"socket" doc:"Path of the socket. Empty: $RUNTIME_DIRECTORY/admin.sock, for root /run/pibox/admin.sock, else $XDG_RUNTIME_DIR/pibox/admin.sock, else admin.sock in data_dir."`
+	Group  string `toml:"group" doc:"Group whose members may use the socket, beside root and the box's own user. Empty: the box's own group."`
+}
+
+// Default returns the configuration of a box without a file. Automatic values
+// are empty in it; see Config.Resolve.
+func Default() Config {
+	return Config{
+		Domains:  []string{},
+		Language: "en",
+		Log:      Log{Level: "info", Format: "text"},
+		Contact: Contact{
+			Abuse: []string{}, Admin: []string{}, Feedback: []string{}, Sales: []string{},
+			Security: []string{}, Status: []string{}, Support: []string{},
+		},
+		TLS: TLS{MinVersion: "1.2", Certificates: []Certificate{}},
+		Login: Login{
+			ScramIterations: 10000, FreeFailures: 5,
+			Delay: seconds(1), MaxDelay: seconds(30), Forget: Duration(time.Hour),
+		},
+		C2S:    defaultC2S(),
+		S2S:    defaultS2S(),
+		Limits: Limits{Depth: 64, Attributes: 64, Children: 4096},
+		DNS:    DNS{Timeout: seconds(10)},
+		Moved: Moved{
+			VerifyTimeout: seconds(30), PerSender: 10, PerDomain: 60, Total: 600, InFlight: 32,
+			ForwardingDays: 90, RetryMin: seconds(30), RetryMax: Duration(6 * time.Hour),
+		},
+		Store: Store{Reserve: 64 << 20, QueueBytes: 8 << 20},
+		Health: Health{
+			StatusLED: "auto", PowerLED: "auto", LEDDir: "/sys/class/leds",
+			DegradedAfter: seconds(5), StalledAfter: seconds(90),
+		},
+	}
+}
+
+func defaultC2S() C2S {
+	return C2S{
+		Listen: []string{":5222"}, ListenTLS: []string{":5223"}, Conflict: "replace-old",
+		StanzaBeforeLogin: 10_000, Stanza: 256 << 10,
+		StanzaRate: 100, StanzaBurst: 2000, ByteRate: 1 << 20, ByteBurst: 4 << 20,
+		AuthTimeout: seconds(60), Connections: 2000, ConnectionsPerAddress: 200,
+		UnauthenticatedPerAddr: 60, ResourcesPerAccount: 50,
+		SendQueue: 4 << 20, WriteTimeout: seconds(60), Keepalive: seconds(180), DeadAfter: seconds(60),
+	}
+}
+
+func defaultS2S() S2S {
+	return S2S{
+		Enabled: true, Listen: []string{":5269"}, ListenTLS: []string{":5270"},
+		SystemRoot: true, Trust: []string{}, Allow: []string{}, Deny: []string{},
+		Stanza: 512 << 10, StanzaRate: 500, ByteRate: 4 << 20,
+		AuthTimeout: seconds(60), ConnectTimeout: seconds(20),
+		Connections: 1000, ConnectionsPerAddress: 50,
+		IdleTimeout: Duration(30 * time.Minute), Keepalive: seconds(180), DeadAfter: seconds(60),
+		QueueBytes: 4 << 20, QueueTotal: 32 << 20, QueueTime: Duration(15 * time.Minute),
+		Routes: []Route{},
+	}
+}
+
+func seconds(n int) Duration { return Duration(time.Duration(n) * time.Second) }

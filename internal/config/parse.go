@@ -1,0 +1,57 @@
+package config
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// maxSyntaxErrors ends the search for further syntax errors in a file that is
+// no configuration at all.
+const maxSyntaxErrors = 20
+
+// parseTOML returns the keys of a TOML text and the lines they stand on. The
+// parser stops at its first error; so that a person sees all at once, a line
+// that can be taken out alone is blanked and the rest is read again.
+func parseTOML(text string, r *report) map[string]any {
+	text = strings.TrimPrefix(text, "\ufeff") // a byte order mark of Windows editors
+	for range maxSyntaxErrors {
+		tree := map[string]any{}
+		_, err := toml.Decode(text, &tree)
+		if err == nil {
+			r.lines = positions(text)
+			return tree
+		}
+		var pe toml.ParseError
+		if !errors.As(err, &pe) {
+			r.put(Problem{Text: err.Error()})
+			return nil
+		}
+		line := pe.Position.Line
+		r.put(Problem{Line: line, Key: pe.LastKey, Text: "not TOML: " + strings.TrimSuffix(pe.Message, ".")})
+		var ok bool
+		if text, ok = blankLine(text, line); !ok {
+			return nil
+		}
+	}
+	return nil
+}
+
+// blankLine empties a line that holds one whole key and value. Any other, such
+// as a table header or a part of a list, gives the lines after it their
+// meaning: without it they would only be wrong in new ways.
+func blankLine(text string, line int) (string, bool) {
+	whole := regexp.MustCompile(`^\s*[A-Za-z0-9_."-]+\s*=[^\[{]*$`)
+	lines := strings.Split(text, "\n")
+	if line < 1 || line > len(lines) {
+		return text, false
+	}
+	at := lines[line-1]
+	if !whole.MatchString(at) || strings.Contains(at, `"""`) || strings.Contains(at, `'''`) {
+		return text, false
+	}
+	lines[line-1] = ""
+	return strings.Join(lines, "\n"), true
+}
