@@ -110,13 +110,15 @@ func (s *scanner) buildAttrs(e *Element, wire []byte, moved func(int32) int32) {
 		if a.decl {
 			continue
 		}
-		v := Attr{Name: intern(a.local(wire)), NS: a.ns, start: moved(a.start), end: moved(a.end)}
+		n := len(e.Attrs)
+		e.Attrs = e.Attrs[:n+1] // newElement made room
+		v := &e.Attrs[n]
+		v.Name, v.NS, v.start, v.end = intern(a.local(wire)), a.ns, moved(a.start), moved(a.end)
 		if a.plain {
 			v.Value = all[a.val-first : a.end-1-first]
 		} else {
 			v.Value = unescapeValue(a.value(wire))
 		}
-		e.Attrs = append(e.Attrs, v)
 	}
 }
 
@@ -140,7 +142,17 @@ func Parse(raw []byte, contentNS string, lim Limits) (*Element, error) {
 }
 
 func parse(raw []byte, contentNS string, lim Limits, owned bool) (*Element, error) {
-	s := scanner{lim: lim, contentNS: contentNS}
+	var room struct { // on the stack, for what most elements need
+		open     [4]open
+		ns       [2]binding
+		attrs    [6]rawAttr
+		topAttrs [6]rawAttr
+		children [6]rawChild
+	}
+	s := scanner{
+		lim: lim, contentNS: contentNS, stack: room.open[:0], ns: room.ns[:0],
+		attrs: room.attrs[:0], topAttrs: room.topAttrs[:0], children: room.children[:0],
+	}
 	done, err := s.element(raw)
 	switch {
 	case err != nil:

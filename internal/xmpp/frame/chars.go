@@ -75,6 +75,10 @@ func isLetter(r rune) bool {
 // qname reads a name at b[i:] and returns where it ends and where its colon is, 0 for none. Namespaces in XML 1.0 §4.
 func qname(b []byte, i int) (end, colon int, err error) {
 	start := i
+	if i < len(b) && class[b[i]]&inStart != 0 {
+		for i++; i < len(b) && class[b[i]]&inName != 0; i++ {
+		}
+	}
 	for i < len(b) {
 		c := b[i]
 		bit := byte(inName)

@@ -20,9 +20,14 @@ type oracle struct {
 
 func (o *oracle) String() string { return fmt.Sprintf("%s%q%q%v", o.name, o.attrs, o.text, o.children) }
 
-func oracleAttr(name xml.Name, value string) string {
-	return name.Space + " " + name.Local + "=" + strings.NewReplacer("\t", " ", "\n", " ", "\r", " ").Replace(value)
+// spaces does what encoding/xml leaves undone in attribute values, XML 1.0 §3.3.3; and too much, to both sides of a comparison.
+func spaces(value string) string {
+	return strings.NewReplacer("\t", " ", "\n", " ", "\r", " ").Replace(value)
 }
+
+func oracleName(name xml.Name) string { return spaces(name.Space) + " " + name.Local }
+
+func oracleAttr(name xml.Name, value string) string { return oracleName(name) + "=" + spaces(value) }
 
 // tree reads one element by encoding/xml.
 func tree(raw []byte) (*oracle, error) {
@@ -40,7 +45,7 @@ func tree(raw []byte) (*oracle, error) {
 		cur := open[len(open)-1]
 		switch tok := tok.(type) {
 		case xml.StartElement:
-			o := &oracle{name: tok.Name.Space + " " + tok.Name.Local}
+			o := &oracle{name: oracleName(tok.Name)}
 			for _, a := range tok.Attr {
 				if a.Name.Space != "xmlns" && a.Name != (xml.Name{Local: "xmlns"}) {
 					o.attrs = append(o.attrs, oracleAttr(a.Name, a.Value))
@@ -59,7 +64,7 @@ func tree(raw []byte) (*oracle, error) {
 }
 
 func fromNode(n *Node) *oracle {
-	o := &oracle{name: n.NS + " " + n.Name, text: n.Text}
+	o := &oracle{name: oracleName(xml.Name{Space: n.NS, Local: n.Name}), text: n.Text}
 	for _, a := range n.Attrs {
 		o.attrs = append(o.attrs, oracleAttr(xml.Name{Space: a.NS, Local: a.Name}, a.Value))
 	}

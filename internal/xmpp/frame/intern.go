@@ -49,24 +49,23 @@ func intern(b []byte) string {
 		return "text"
 	case "ping":
 		return "ping"
+	case "stream":
+		return "stream"
+	case "features":
+		return "features"
+	}
+	return internPayload(b)
+}
+
+// internPayload is intern for what stanzas carry.
+func internPayload(b []byte) string {
+	switch string(b) {
 	case "active":
 		return "active"
 	case "composing":
 		return "composing"
-	case "paused":
-		return "paused"
-	case "inactive":
-		return "inactive"
-	case "gone":
-		return "gone"
 	case "request":
 		return "request"
-	case "received":
-		return "received"
-	case "markable":
-		return "markable"
-	case "displayed":
-		return "displayed"
 	case "origin-id":
 		return "origin-id"
 	case "stanza-id":
@@ -79,12 +78,8 @@ func intern(b []byte) string {
 		return "c"
 	case "r":
 		return "r"
-	case "a":
-		return "a"
 	case "h":
 		return "h"
-	case "ver":
-		return "ver"
 	case "node":
 		return "node"
 	case "hash":
@@ -103,22 +98,10 @@ func intern(b []byte) string {
 		return "header"
 	case "key":
 		return "key"
-	case "payload":
-		return "payload"
 	case "store":
 		return "store"
 	case "encryption":
 		return "encryption"
-	case "field":
-		return "field"
-	case "value":
-		return "value"
-	case "var":
-		return "var"
-	case "stream":
-		return "stream"
-	case "features":
-		return "features"
 	}
 	return string(b)
 }
@@ -136,10 +119,6 @@ func internNS(b []byte) string {
 		return "jabber:iq:roster"
 	case "jabber:x:data":
 		return "jabber:x:data"
-	case "jabber:server:dialback":
-		return "jabber:server:dialback"
-	case "vcard-temp:x:update":
-		return "vcard-temp:x:update"
 	case "urn:xmpp:ping":
 		return "urn:xmpp:ping"
 	case "urn:xmpp:receipts":
@@ -154,12 +133,6 @@ func internNS(b []byte) string {
 		return "urn:xmpp:eme:0"
 	case "urn:xmpp:delay":
 		return "urn:xmpp:delay"
-	case "urn:xmpp:sm:3":
-		return "urn:xmpp:sm:3"
-	case "urn:xmpp:mam:2":
-		return "urn:xmpp:mam:2"
-	case "urn:xmpp:csi:0":
-		return "urn:xmpp:csi:0"
 	case "urn:xmpp:carbons:2":
 		return "urn:xmpp:carbons:2"
 	case "urn:xmpp:forward:0":

@@ -187,7 +187,7 @@ func (r *Reader) room() {
 		if r.full {
 			size = readBuffer
 		}
-	case r.wr == len(r.buf) && have > size/2:
+	case r.wr == len(r.buf) && (have > size/2 || size < readBuffer):
 		size = min(max(2*size, readBuffer), r.s.lim.Bytes+readBuffer)
 	case size > readBuffer && have <= readBuffer/2:
 		size = readBuffer
