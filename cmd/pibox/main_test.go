@@ -8,16 +8,25 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain lets the scripts run this test binary as the command pibox.
+// TestMain lets the scripts run this test binary as the command pibox; or, with
+// $PIBOX_UNDER_TEST, a build of it, such as one for another processor behind
+// its emulator.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"pibox": func() { os.Exit(run(newFakeBox())) },
+		"pibox": func() {
+			if under := strings.Fields(os.Getenv("PIBOX_UNDER_TEST")); len(under) > 0 {
+				err := syscall.Exec(under[0], append(under, os.Args[1:]...), os.Environ())
+				panic(err)
+			}
+			os.Exit(run(newFakeBox()))
+		},
 	})
 }
 
@@ -33,6 +42,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("STATE_DIRECTORY", filepath.Join(e.WorkDir, "data"))
 			e.Setenv("RUNTIME_DIRECTORY", filepath.Join(e.WorkDir, "run"))
 			e.Setenv("PIBOX_CONFIG", filepath.Join(e.WorkDir, "pibox.toml"))
+			e.Setenv("PIBOX_UNDER_TEST", os.Getenv("PIBOX_UNDER_TEST"))
 			e.Setenv("GORACE", "atexit_sleep_ms=1") // else every command takes a second under -race
 			return os.WriteFile(filepath.Join(e.WorkDir, "pibox.toml"), []byte("domains = [\"home.example\"]\n"), 0o600)
 		},
@@ -61,7 +71,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	binary, err := exec.LookPath("pibox")
 	ts.Check(err)
 	cmd := exec.Command(binary, append([]string{"serve"}, args...)...)
-	for _, k := range []string{"HOME", "PATH", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "PIBOX_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "GORACE"} {
+	for _, k := range []string{"HOME", "PATH", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "PIBOX_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "GORACE", "PIBOX_UNDER_TEST"} {
 		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
 	}
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+name)

@@ -13,9 +13,10 @@ import (
 
 func TestListenMode(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "admin.sock")
-	l, err := Listen(path, strconv.Itoa(os.Getegid())) // a number is no name
+	_, err := Listen(path, strconv.Itoa(os.Getegid())) // a number is no name
 	wantError(t, err, CodeInvalid, "there is no group")
-	if l, err = Listen(path, ""); err != nil {
+	l, err := Listen(path, "")
+	if err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Lstat(path)

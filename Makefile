@@ -1,0 +1,86 @@
+# make run    start a family server on this machine
+# make test   run all tests
+# make help   the rest
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+GO      ?= go
+
+# A build depends on the sources and VERSION alone: no paths, no time, no build id.
+BUILDFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
+# 15 MB is the most that the program may take on a card.
+MAXSIZE := 15000000
+
+ARCHS := amd64 arm64 armv7 armv6
+DIST  := $(addprefix dist/pibox-linux-,$(ARCHS))
+# The oldest processor of each kind that a build must run on.
+QEMU_arm64 := qemu-aarch64 -cpu cortex-a53
+QEMU_armv7 := qemu-arm -cpu cortex-a7
+QEMU_armv6 := qemu-arm -cpu arm1176
+
+# The race detector needs a C compiler; the program itself does not.
+RACE ?= $(if $(shell command -v $$($(GO) env CC)),-race)
+# Time for each fuzz target.
+FUZZTIME ?= 5m
+
+# The scripts that are run with an emulated build.
+SMOKE := ^TestScripts$$/^(help|usage|not_running|config)$$
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+goarch = GOOS=linux GOARCH=$(patsubst armv%,arm,$(1)) GOARM=$(patsubst armv%,%,$(filter armv%,$(1))) CGO_ENABLED=0
+
+.PHONY: help
+help: ## show these targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+
+.PHONY: run
+run: build ## start a family server on this machine
+	bin/pibox serve
+
+.PHONY: build
+build: ## build bin/pibox for this machine
+	CGO_ENABLED=0 $(GO) build $(BUILDFLAGS) -o bin/pibox ./cmd/pibox
+
+.PHONY: test
+test: ## run all tests, with the race detector where there is a C compiler
+	@test -n "$(RACE)" || echo "no C compiler: testing without the race detector ('apt-get install gcc libc6-dev')"
+	$(GO) test $(RACE) ./...
+
+.PHONY: check
+check: ## formatting, vet, staticcheck, who imports whom
+	@unformatted=$$(gofmt -l cmd internal); test -z "$$unformatted" || { echo "not formatted (gofmt -w): $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) list -json ./... | $(GO) run ./internal/tools/importrules
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (5m)
+	@set -e; for p in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+			echo "$$p $$f"; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p; \
+		done; \
+	done
+
+.PHONY: cross $(DIST)
+cross: $(DIST) ## build dist/ for amd64, arm64, arm v7 and v6
+	@for f in $^; do size=$$(stat -c %s $$f); echo "$$f $$size"; \
+		test $$size -le $(MAXSIZE) || { echo "$$f is larger than $(MAXSIZE) bytes"; exit 1; }; done
+
+$(DIST): dist/pibox-linux-%:
+	$(call goarch,$*) $(GO) build $(BUILDFLAGS) -o $@ ./cmd/pibox
+
+.PHONY: repro
+repro: cross ## build again elsewhere, with an empty cache, and compare every byte
+	@set -e; tmp=$$(mktemp -d); trap 'chmod -R u+w "$$tmp"; rm -rf "$$tmp"' EXIT; \
+	mkdir "$$tmp/elsewhere"; cp -r Makefile go.mod go.sum cmd internal "$$tmp/elsewhere"; \
+	GOCACHE="$$tmp/cache" $(MAKE) --no-print-directory -C "$$tmp/elsewhere" cross VERSION='$(VERSION)'; \
+	for a in $(ARCHS); do cmp dist/pibox-linux-$$a "$$tmp/elsewhere/dist/pibox-linux-$$a"; done; \
+	echo "byte-identical: $(ARCHS)"
+
+.PHONY: smoke
+smoke: cross ## run the command scripts with the ARM builds, emulated
+	@command -v qemu-arm qemu-aarch64 >/dev/null || { echo "emulation is missing: apt-get install qemu-user"; exit 1; }
+	@set -e; $(foreach a,arm64 armv7 armv6,echo "$(a)"; \
+		PIBOX_UNDER_TEST="$$(command -v $(firstword $(QEMU_$(a)))) $(wordlist 2,9,$(QEMU_$(a))) $(CURDIR)/dist/pibox-linux-$(a)" \
+			$(GO) test -count=1 -run '$(SMOKE)' ./cmd/pibox;)
