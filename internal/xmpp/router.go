@@ -134,6 +134,7 @@ type Router struct {
 	onPresence []func(s *Session, old, now *Stanza)
 	onContact  []func(account JID, st *Stanza)
 	onUnbind   []func(s *Session)
+	onUnsent   []func(*Session, []*Stanza)
 
 	mu       sync.RWMutex
 	accounts map[JID]*Account
@@ -218,6 +219,17 @@ func (r *Router) ContactPresence(account JID, st *Stanza) {
 
 // OnUnbind adds a hook that runs when a session has ended for good, after it left the account.
 func (r *Router) OnUnbind(f func(s *Session)) { r.onUnbind = append(r.onUnbind, f) }
+
+// OnUnsent adds a hook for the stanzas that a session took but its connection did not write before it was lost, in their order; it runs after
+// OnUnbind. A client without XEP-0198 may have got the first of them.
+func (r *Router) OnUnsent(f func(s *Session, unsent []*Stanza)) { r.onUnsent = append(r.onUnsent, f) }
+
+// Unsent runs the hooks of OnUnsent.
+func (r *Router) Unsent(s *Session, unsent []*Stanza) {
+	for _, f := range r.onUnsent {
+		f(s, unsent)
+	}
+}
 
 // find looks the most specific handler up.
 func (r *Router) find(c Class, st *Stanza) (route, bool) {

@@ -44,6 +44,7 @@ type ConflictPolicy string
 const (
 	ConflictReplace ConflictPolicy = "replace" // the older session ends with stream error conflict
 	ConflictRename  ConflictPolicy = "rename"  // the newer one gets another resource
+	ConflictRefuse  ConflictPolicy = "refuse"  // the newer one is not bound
 )
 
 func (r *Router) account(bare JID, create bool) *Account {
@@ -62,29 +63,32 @@ func (r *Router) account(bare JID, create bool) *Account {
 	return a
 }
 
-// Bind makes a session. resource "" lets the box choose one.
+// Bind makes a session. resource "" lets the box choose one. nil: the resource is taken and ConflictRefuse says that it stays so.
 func (r *Router) Bind(bare JID, resource, connID string, out Outlet, policy ConflictPolicy) *Session {
 	a := r.account(bare, true)
 	s := &Session{ConnID: connID, account: a, out: out}
-	a.mu.Lock()
-	var older *Session
-	if resource != "" {
-		if older = a.find(resource); older != nil && policy == ConflictRename {
-			older, resource = nil, resource+"-"+randomName()
-		}
-	} else {
+	if resource == "" {
 		resource = randomName()
 	}
-	s.JID = bare.With(resource)
-	a.mu.Unlock()
-	if older != nil {
+	for {
+		a.mu.Lock()
+		older := a.find(resource)
+		if older != nil && policy == ConflictRename {
+			resource, older = resource+"-"+randomName(), nil
+		}
+		if older == nil {
+			s.JID = bare.With(resource)
+			a.sessions = append(a.sessions, s)
+			a.mu.Unlock()
+			return s
+		}
+		a.mu.Unlock()
+		if policy == ConflictRefuse {
+			return nil
+		}
 		older.out.Close(&StreamError{Condition: "conflict", Text: "another device took this resource"})
 		r.Unbind(older)
 	}
-	a.mu.Lock()
-	a.sessions = append(a.sessions, s)
-	a.mu.Unlock()
-	return s
 }
 
 // randomName is unguessable: 80 bits.

@@ -89,3 +89,9 @@ func (x *XML) seal() {
 		x.buf, x.open = append(x.buf, '>'), false
 	}
 }
+
+// StartTag is the start tag of the outermost element alone, as a stream header is: nothing else may have been written.
+func (x *XML) StartTag() []byte {
+	x.seal()
+	return x.buf
+}

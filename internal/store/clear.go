@@ -1,0 +1,22 @@
+package store
+
+// keyed is a table of any records.
+type keyed interface {
+	clearAccount(tx *Tx, account string)
+}
+
+func (t Table[T]) clearAccount(tx *Tx, account string) {
+	t.Delete(tx, account)
+	t.Clear(tx, account)
+}
+
+// accountTables hold what dies with an account. Not among them: Accounts and Moves, which a closed account keeps, and Outbox, whose stanzas the
+// account's contacts are still to get.
+var accountTables = []keyed{Roster, RosterV, Pending, Offline, Private, VCards, Blocks, PEPNodes, PEPItems, PEPIndex, LastSeen, Claims}
+
+// ClearAccount deletes all that is kept of an account but its record and its move.
+func ClearAccount(tx *Tx, account string) {
+	for _, t := range accountTables {
+		t.clearAccount(tx, account)
+	}
+}

@@ -1,0 +1,182 @@
+package accounts
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/sasl"
+)
+
+// New accounts.
+type Create struct {
+	Password   string // "": the box makes a one-time password
+	Admin      bool
+	Restricted bool
+}
+
+// Create makes an account and returns the one-time password, where it made one: nobody can ever read it again. A password that can not be used
+// gives a *sasl.PasswordError.
+func (a *Accounts) Create(account xmpp.JID, opt Create) (oneTime string, err error) {
+	acc, oneTime, err := newRecord(opt.Password)
+	if err != nil {
+		return "", err
+	}
+	acc.Admin, acc.Restricted = opt.Admin, opt.Restricted
+	err = a.router.Update(func(tx *store.Tx, out *xmpp.Out) error {
+		if old, ok := store.Accounts.Get(tx, account.String()); ok {
+			return exists(account, old)
+		}
+		acc.Created = time.Now().UTC()
+		store.Accounts.Put(tx, account.String(), acc)
+		out.After(func() { a.router.SetExists(account, true) })
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return oneTime, nil
+}
+
+func exists(account xmpp.JID, old store.Account) error {
+	if old.Closed != nil {
+		return fmt.Errorf("%s was closed on %s, and its name stays with its former owner; choose another name: %w",
+			account, old.Closed.Format(time.DateOnly), ErrClosed)
+	}
+	return fmt.Errorf("%s: %w", account, ErrExists)
+}
+
+// newRecord derives the keys, outside of any transaction: that takes its time.
+func newRecord(password string) (acc store.Account, oneTime string, err error) {
+	if password == "" {
+		oneTime = OneTimePassword()
+		password = oneTime
+	}
+	c, err := sasl.NewCredentials(password, rand.Reader)
+	if err != nil {
+		return acc, "", err
+	}
+	acc = record(c)
+	acc.OneTime = oneTime != ""
+	return acc, oneTime, nil
+}
+
+// open reads an account that is not closed.
+func open(tx *store.Tx, account xmpp.JID) (store.Account, error) {
+	acc, ok := store.Accounts.Get(tx, account.String())
+	switch {
+	case !ok:
+		return acc, fmt.Errorf("%s: %w", account, ErrNone)
+	case acc.Closed != nil:
+		return acc, fmt.Errorf("%s: %w", account, ErrClosed)
+	}
+	return acc, nil
+}
+
+// SetPassword gives an account a new password ("": a one-time password, which is returned) and ends its sessions: whoever knows the
+// new one logs in again.
+func (a *Accounts) SetPassword(account xmpp.JID, password string) (oneTime string, err error) {
+	fresh, oneTime, err := newRecord(password)
+	if err != nil {
+		return "", err
+	}
+	err = a.router.Update(func(tx *store.Tx, out *xmpp.Out) error {
+		acc, err := open(tx, account)
+		if err != nil {
+			return err
+		}
+		acc.SHA1, acc.SHA256, acc.OneTime = fresh.SHA1, fresh.SHA256, fresh.OneTime
+		store.Accounts.Put(tx, account.String(), acc)
+		// RFC 6120 §4.9.3.16: what the streams were authenticated by is no more.
+		out.After(func() { a.endSessions(account, "reset", "the password was changed: log in with the new one") })
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return oneTime, nil
+}
+
+// Remove deletes an account with all that is kept of it and tells its contacts. Its name may be given again. A closed account is not
+// removed: its forwarding address and its name stay.
+func (a *Accounts) Remove(account xmpp.JID) error {
+	return a.router.Update(func(tx *store.Tx, out *xmpp.Out) error {
+		if _, err := open(tx, account); err != nil {
+			return err
+		}
+		if err := a.clear(tx, out, account); err != nil {
+			return err
+		}
+		store.Moves.Delete(tx, account.String())
+		store.Accounts.Delete(tx, account.String())
+		return nil
+	})
+}
+
+// Close closes an account within a transaction, by its owner's explicit act: nobody logs in any more, all that is kept of it goes but
+// its name and its forwarding address (store.Moves), which stay for good.
+func (a *Accounts) Close(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error {
+	acc, err := open(tx, account)
+	if err != nil {
+		return err
+	}
+	if err := a.clear(tx, out, account); err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	store.Accounts.Put(tx, account.String(), store.Account{Created: acc.Created, Closed: &now})
+	return nil
+}
+
+// clear ends an account's life on this box, but for its own record and its move.
+func (a *Accounts) clear(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error {
+	var errs error
+	for _, f := range a.onRemove {
+		errs = errors.Join(errs, f(tx, out, account))
+	}
+	if errs != nil {
+		return errs
+	}
+	store.ClearAccount(tx, account.String())
+	out.After(func() {
+		a.router.SetExists(account, false)
+		a.endSessions(account, "not-authorized", "the account does not exist any more")
+	})
+	return nil
+}
+
+func (a *Accounts) endSessions(account xmpp.JID, condition, text string) {
+	for _, s := range a.router.Sessions(account) {
+		s.Close(&xmpp.StreamError{Condition: condition, Text: text})
+	}
+}
+
+// passwordLetters leaves out what is mistaken for something else when it is read aloud or copied by hand.
+const passwordLetters = "abcdefghjkmnpqrstuvwxyz23456789"
+
+// OneTimePassword is 5 groups of 4 letters and digits, 99 bits: easy to read out and to type on a phone.
+func OneTimePassword() string {
+	var b []byte
+	for len(b) < 24 {
+		if len(b)%5 == 4 {
+			b = append(b, '-')
+			continue
+		}
+		b = append(b, randomLetter())
+	}
+	return string(b)
+}
+
+// randomLetter draws evenly: what lies past the last multiple is drawn again.
+func randomLetter() byte {
+	var b [1]byte
+	for {
+		_, _ = rand.Read(b[:]) // never fails
+		if n := int(b[0]); n < 256/len(passwordLetters)*len(passwordLetters) {
+			return passwordLetters[n%len(passwordLetters)]
+		}
+	}
+}

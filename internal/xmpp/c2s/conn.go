@@ -1,0 +1,289 @@
+package c2s
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/throttle"
+)
+
+const (
+	flushTime  = 3 * time.Second // for the last words, at most
+	lingerTime = time.Second     // for a peer to read them before the socket is closed
+)
+
+var (
+	errStreamEnd = errors.New("the client closed the stream")
+	errPeerError = errors.New("the client sent a stream error")
+	errEnding    = errors.New("the connection is being closed")
+	errTooSlow   = errors.New("the client does not take what it is sent")
+	errDead      = errors.New("the client does not answer")
+)
+
+// conn is one connection. Fields without a remark belong to the reading goroutine.
+type conn struct {
+	srv     *Server
+	id      string
+	raw     net.Conn   // as it was accepted
+	net     net.Conn   // raw, or TLS over it
+	addr    netip.Addr // what limits count by
+	direct  bool
+	started time.Time
+	in      *input
+	rd      *frame.Reader
+	out     outbox
+
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	domain  string // of ours, which the stream is to
+	peer    string // what the client called itself by, for the header's to
+	lang    string // of the stream
+	account xmpp.JID
+	session *xmpp.Session
+	stanzas throttle.Bucket
+	waiting bool // counted as not logged in
+
+	mu     sync.Mutex
+	headed bool // a stream header was sent on this stream
+	ending bool
+	why    error // the first reason to end
+}
+
+func (s *Server) newConn(nc net.Conn, direct bool) *conn {
+	c := &conn{
+		srv: s, id: "c" + strconv.FormatUint(s.lastID.Add(1), 10), raw: nc, net: nc, addr: addrOf(nc), direct: direct, started: time.Now(),
+		domain: s.router.Domains()[0], waiting: true,
+		stanzas: throttle.NewBucket(float64(s.opt.StanzaRate), float64(s.opt.StanzaBurst)),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.in = &input{conn: c, src: nc, last: c.started, bytes: throttle.NewBucket(float64(s.opt.ByteRate), float64(s.opt.ByteBurst))}
+	c.rd = frame.NewReader(c.in, s.opt.limits(s.opt.StanzaBeforeLogin))
+	c.out.shared, c.out.conn, c.out.failed, c.out.held = s.outbox, nc, c.end, direct
+	if tc, ok := nc.(*net.TCPConn); ok {
+		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: s.opt.TCPKeepalive, Interval: 30 * time.Second, Count: 4})
+	}
+	return c
+}
+
+// input is where a connection is read: it notes when, and slows down what comes too fast.
+type input struct {
+	conn  *conn
+	src   net.Conn
+	last  time.Time // of the last byte
+	bytes throttle.Bucket
+	owed  time.Duration // not to be read before this has passed
+}
+
+func (in *input) Read(p []byte) (int, error) {
+	if in.owed > 0 {
+		if err := in.conn.pause(in.owed); err != nil {
+			return 0, err
+		}
+		in.owed = 0
+	}
+	n, err := in.src.Read(p)
+	if n > 0 {
+		in.last = time.Now()
+		in.owed = in.bytes.Take(in.last, n)
+	}
+	return n, err
+}
+
+// pause lets time pass without reading.
+func (c *conn) pause(d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-c.ctx.Done():
+		return errEnding
+	}
+}
+
+// serve negotiates; then a goroutine with a fresh stack goes on: negotiation leaves a deep one behind.
+func (c *conn) serve() {
+	if err := c.negotiate(); err != nil {
+		c.stop(err)
+		return
+	}
+	go func() { c.stop(c.relay()) }()
+}
+
+// next reads up to the next element.
+func (c *conn) next() (*frame.Element, error) {
+	for {
+		ev, err := c.rd.Next()
+		switch {
+		case err != nil:
+			return nil, c.explain(err)
+		case ev.Kind == frame.KindEnd:
+			return nil, errStreamEnd
+		case ev.Kind == frame.KindHeader:
+			return nil, &xmpp.StreamError{Condition: "bad-format", Text: "a stream header within a stream"}
+		case ev.Kind == frame.KindElement && ev.Element.NS == frame.NSStreams && ev.Element.Name == "error":
+			return nil, errPeerError // RFC 6120 §4.9.1.1: it closes the stream
+		case ev.Kind == frame.KindElement:
+			return ev.Element, nil
+		}
+	}
+}
+
+// explain turns a fault of the stream into what the client is told of it.
+func (c *conn) explain(err error) error {
+	var fe *frame.Error
+	if errors.As(err, &fe) {
+		return &xmpp.StreamError{Condition: fe.Condition, Text: fe.Text}
+	}
+	if c.isEnding() {
+		return errEnding
+	}
+	return err
+}
+
+// readUntil sets the time at which reading gives up, unless the connection is ending.
+func (c *conn) readUntil(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending {
+		_ = c.raw.SetReadDeadline(t)
+	}
+}
+
+func (c *conn) isEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ending
+}
+
+// end makes the connection end, with a stream error where err is one: it queues the last words and wakes the reader. Any goroutine
+// may call it; only the first call counts.
+func (c *conn) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return
+	}
+	c.ending, c.why = true, err
+	var se *xmpp.StreamError
+	errors.As(err, &se)
+	var last []byte
+	switch {
+	case se != nil && !c.headed: // RFC 6120 §4.9.1.2
+		last = append(c.header(), closing(se)...)
+	case c.headed:
+		last = closing(se)
+	}
+	c.out.close(last, time.Now().Add(flushTime))
+	_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+	c.cancel()
+}
+
+// closing is the end of a stream, after an error (RFC 6120 §4.4, §4.9.1.1).
+func closing(se *xmpp.StreamError) []byte {
+	const end = "</stream:stream>"
+	if se == nil {
+		return []byte(end)
+	}
+	return append(se.XML(), end...)
+}
+
+// stop ends the connection for good; the reading goroutine's last act.
+func (c *conn) stop(err error) {
+	defer c.srv.leave(c)
+	c.end(err)
+	if c.session != nil {
+		c.srv.router.Unbind(c.session)
+	}
+	flushed := c.out.flush(time.Now().Add(flushTime))
+	if c.session != nil {
+		if unsent := c.out.unsent(); len(unsent) > 0 {
+			c.srv.router.Unsent(c.session, unsent)
+		}
+	}
+	if flushed == nil {
+		c.closeWrite()
+		if !errors.Is(c.why, errStreamEnd) && !errors.Is(c.why, io.EOF) {
+			c.linger(time.Now().Add(lingerTime))
+		}
+	}
+	_ = c.raw.Close()
+	c.logEnd()
+}
+
+// closeWrite tells the peer that nothing more comes: in TLS, so that it knows that nobody cut the stream, then in TCP.
+func (c *conn) closeWrite() {
+	_ = c.raw.SetWriteDeadline(time.Now().Add(lingerTime))
+	if tc, ok := c.net.(*tls.Conn); ok {
+		_ = tc.CloseWrite()
+	}
+	if half, ok := c.raw.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+}
+
+// linger reads and discards until the peer closes: a socket that is closed with something unread takes back what was written last.
+func (c *conn) linger(by time.Time) {
+	_ = c.raw.SetReadDeadline(by)
+	_, _ = io.CopyN(io.Discard, c.raw, 4<<20)
+}
+
+func (c *conn) noLongerWaiting() {
+	if c.waiting {
+		c.waiting = false
+		c.srv.waiting.Release(c.addr)
+	}
+}
+
+func (c *conn) log(level slog.Level, msg string, args ...any) {
+	if c.srv.log.Enabled(context.Background(), level) {
+		c.srv.log.Log(context.Background(), level, msg, append([]any{"conn", c.id}, args...)...)
+	}
+}
+
+func (c *conn) logEnd() {
+	c.mu.Lock()
+	why := c.why
+	c.mu.Unlock()
+	who := "nobody"
+	if c.session != nil {
+		who = c.session.JID.String()
+	} else if !c.account.IsZero() {
+		who = c.account.String()
+	}
+	c.log(slog.LevelInfo, "client gone", "address", c.addr.String(), "who", who, "after", time.Since(c.started).Round(time.Millisecond), "reason", why)
+}
+
+// Deliver is xmpp.Outlet.
+func (c *conn) Deliver(st *xmpp.Stanza) bool {
+	switch c.out.put(item{st: st}) {
+	case taken:
+		return true
+	case overflow:
+		c.end(&xmpp.StreamError{Condition: "resource-constraint", Text: "too much is waiting for this client, which does not read"})
+	}
+	return false
+}
+
+// Close is xmpp.Outlet.
+func (c *conn) Close(err *xmpp.StreamError) {
+	if err == nil {
+		c.end(nil)
+		return
+	}
+	c.end(err)
+}
