@@ -7,22 +7,22 @@ import (
 
 // The tables of schema 1. Keys are Key(...) of the parts named behind each; "account" is a bare JID.
 var (
-	Settings = Table[json.RawMessage]{"settings"} // name: values the box makes once (domains, server secret)
-	Accounts = Table[Account]{"accounts"}         // account
-	Roster   = Table[RosterItem]{"roster"}        // account, contact
-	RosterV  = Table[uint64]{"rosterversion"}     // account
-	Pending  = Table[PendingIn]{"pending"}        // account, contact
-	Offline  = Table[OfflineMessage]{"offline"}   // account, sequence
-	Private  = Table[PrivateXML]{"private"}       // account, namespace, name
-	VCards   = Table[[]byte]{"vcard"}             // account
-	Blocks   = Table[Block]{"blocks"}             // account, JID
-	PEPNodes = Table[PEPNode]{"pepnodes"}         // account, node
-	PEPItems = Table[PEPItem]{"pepitems"}         // account, node, sequence
-	PEPIndex = Table[uint64]{"pepindex"}          // account, node, item id: the item's sequence
-	LastSeen = Table[Last]{"lastseen"}            // account
-	Outbox   = Table[OutboxEntry]{"outbox"}       // sequence
-	Moves    = Table[Move]{"moves"}               // account: its own move away (old home)
-	Claims   = Table[Claim]{"claims"}             // account, new JID: a move of a contact that is being verified
+	Settings = Table[json.RawMessage]{"settings"}    // name: values the box makes once (domains, server secret)
+	Accounts = Table[Account]{"accounts"}            // account
+	Roster   = Table[RosterItem]{"roster"}           // account, contact
+	RosterV  = Table[RosterVersion]{"rosterversion"} // account
+	Pending  = Table[PendingIn]{"pending"}           // account, contact
+	Offline  = Table[OfflineMessage]{"offline"}      // account, sequence
+	Private  = Table[PrivateXML]{"private"}          // account, namespace, name
+	VCards   = Table[[]byte]{"vcard"}                // account
+	Blocks   = Table[Block]{"blocks"}                // account, JID
+	PEPNodes = Table[PEPNode]{"pepnodes"}            // account, node
+	PEPItems = Table[PEPItem]{"pepitems"}            // account, node, sequence
+	PEPIndex = Table[uint64]{"pepindex"}             // account, node, item id: the item's sequence
+	LastSeen = Table[Last]{"lastseen"}               // account
+	Outbox   = Table[OutboxEntry]{"outbox"}          // sequence
+	Moves    = Table[Move]{"moves"}                  // account: its own move away (old home)
+	Claims   = Table[Claim]{"claims"}                // account, new JID: a move of a contact that is being verified
 )
 
 var schema1 = []string{
@@ -82,8 +82,18 @@ func With(to, from bool) Subscription {
 	return SubNone
 }
 
-// RosterItem is one contact (RFC 6121 §2.1.2). An item that is only pre-approved, or has a request pending in only, is not in the
-// roster the client sees (Hidden).
+// SettingEpoch names the setting, a string, that changes when an older backup is restored: versions that clients were given since the
+// backup are then known to be of a lost time.
+const SettingEpoch = "epoch"
+
+// RosterVersion is where a roster's versions stand (RFC 6121 §2.6).
+type RosterVersion struct {
+	Version uint64 `json:"version"`
+	// Floor: changes are known only since this version; items that were removed before have left no trace.
+	Floor uint64 `json:"floor,omitempty"`
+}
+
+// RosterItem is one contact (RFC 6121 §2.1.2). Who has only a request pending in has no item (§3.1.3).
 type RosterItem struct {
 	Name     string       `json:"name,omitempty"`
 	Groups   []string     `json:"groups,omitempty"`

@@ -76,8 +76,30 @@ func (r *Router) FromPeer(p *Peer, st *Stanza) {
 	r.route(rq)
 }
 
-// Send routes a stanza of the box's own making, or one that an Outbound handler lets go on.
+// Send routes a stanza of the box's own making. An Outbound handler uses Request.Send, an effect Out.Emit.
 func (r *Router) Send(st *Stanza) { r.route(&Request{Stanza: st, Router: r}) }
+
+// Send routes a stanza in the place of the request, e.g. what an Outbound handler lets go on: what its sender sent to the same
+// recipient later does not overtake it.
+func (rq *Request) Send(st *Stanza) {
+	next := &Request{Stanza: st, Router: rq.Router}
+	if pairOf(next) == pairOf(rq) {
+		next.behind = rq.behind
+	}
+	rq.Router.route(next)
+}
+
+// SendFor routes what the box sends on behalf of a session, like its presence broadcast. What the outbound filters refuse is
+// dropped, and nobody is told.
+func (r *Router) SendFor(s *Session, st *Stanza) {
+	if !r.refused(s, st) {
+		r.Send(st)
+	}
+}
+
+func (r *Router) refused(s *Session, st *Stanza) bool {
+	return st.To.Bare() != s.JID.Bare() && r.filtered(&Request{Stanza: st, Router: r, Session: s, done: true}, r.outFilters)
+}
 
 // classify says who is addressed. Subscription stanzas are always for the account (RFC 6121 §3).
 func (r *Router) classify(st *Stanza) Class {
@@ -95,7 +117,7 @@ func (r *Router) classify(st *Stanza) Class {
 
 func isSubscription(typ string) bool {
 	switch typ {
-	case "subscribe", "subscribed", "unsubscribe", "unsubscribed", "probe":
+	case "subscribe", "subscribed", "unsubscribe", "unsubscribed":
 		return true
 	}
 	return false
@@ -176,11 +198,12 @@ func (r *Router) Commit(rq *Request, h TxHandler, done func(error)) {
 	if r.order.queued(rq, func() { r.Commit(rq, h, done) }) {
 		return
 	}
-	leave := r.order.enter(pairOf(rq), rq.behind)
+	pair := pairOf(rq)
+	flight := r.order.enter(pair, rq.behind)
 	r.Store.Submit(&store.Op{
 		Size: len(rq.Raw),
 		Run: func(tx *store.Tx) error {
-			out := &Out{r: r, tx: tx}
+			out := &Out{r: r, tx: tx, pair: pair, flight: flight}
 			rq.done, rq.out = false, out
 			defer func() { rq.out = nil }()
 			if err := h(tx, out, rq); err != nil {
@@ -195,7 +218,7 @@ func (r *Router) Commit(rq *Request, h TxHandler, done func(error)) {
 			if done != nil {
 				done(err)
 			}
-			leave()
+			r.order.leave(pair, flight)
 		},
 	})
 }

@@ -18,7 +18,7 @@ func pairOf(rq *Request) pair { return pair{rq.From, rq.To.Bare()} }
 
 // enter marks the beginning of a commit; leave its end, when what waited behind it runs. A request that itself waited behind an
 // operation and now turns out to need a commit takes over what waits behind it.
-func (o *order) enter(p pair, behind *inFlight) (leave func()) {
+func (o *order) enter(p pair, behind *inFlight) *inFlight {
 	f := &inFlight{}
 	o.mu.Lock()
 	if behind != nil {
@@ -28,7 +28,7 @@ func (o *order) enter(p pair, behind *inFlight) (leave func()) {
 		o.last[p] = f
 	}
 	o.mu.Unlock()
-	return func() { o.leave(p, f) }
+	return f
 }
 
 func (o *order) leave(p pair, f *inFlight) {
@@ -65,6 +65,10 @@ func (o *order) queued(rq *Request, f func()) bool {
 
 // inOrder runs f now, or behind what is being committed for the request's pair.
 func (r *Router) inOrder(rq *Request, f func()) {
+	if rq.behind != nil { // its turn is now
+		f()
+		return
+	}
 	o, p := &r.order, pairOf(rq)
 	o.mu.Lock()
 	last := o.last[p]

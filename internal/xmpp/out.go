@@ -4,10 +4,12 @@ import "pibox/internal/store"
 
 // Out collects what a transaction lets happen outside. All of it happens after the sync, in the order of the calls.
 type Out struct {
-	r     *Router
-	tx    *store.Tx
-	depth int
-	err   error
+	r      *Router
+	tx     *store.Tx
+	pair   pair      // of the stanza that the transaction handles; flight is nil where there is none
+	flight *inFlight // its place in the pair's order
+	depth  int
+	err    error
 }
 
 // maxDepth bounds how far handlers in one transaction may call each other through Send.
@@ -54,19 +56,36 @@ func (o *Out) Reply(rq *Request, payload []byte) {
 	o.After(func() { rq.Reply(payload) })
 }
 
+// Emit routes a stanza at once. It is for use within an effect: in the place of the stanza that the transaction handled, so that
+// what its sender sent to the same recipient later does not overtake it.
+func (o *Out) Emit(st *Stanza) {
+	rq := &Request{Stanza: st, Router: o.r}
+	if o.flight != nil && pairOf(rq) == o.pair {
+		rq.behind = o.flight
+	}
+	o.r.route(rq)
+}
+
+// EmitFor is Emit for what the box sends on behalf of a session; see Router.SendFor.
+func (o *Out) EmitFor(s *Session, st *Stanza) {
+	if !o.r.refused(s, st) {
+		o.Emit(st)
+	}
+}
+
 // Send routes a stanza. Where the recipient is ours and his handler runs in a transaction, it runs now, in this one, so that
 // both sides change together or not at all; its error is told to the stanza's sender after the sync and fails nothing else.
 func (o *Out) Send(st *Stanza) {
 	r := o.r
 	if !r.IsLocal(st.To.Domain) || o.depth >= maxDepth {
-		o.After(func() { r.Send(st) })
+		o.After(func() { o.Emit(st) })
 		return
 	}
 	rq := &Request{Stanza: st, Router: r, out: o}
 	rq.Class = r.classify(st)
 	rt, ok := r.find(rq.Class, st)
 	if !ok || rt.tx == nil {
-		o.After(func() { r.Send(st) })
+		o.After(func() { o.Emit(st) })
 		return
 	}
 	defer func() { rq.out = nil }()
