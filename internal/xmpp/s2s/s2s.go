@@ -1,0 +1,307 @@
+// Package s2s talks with other servers: RFC 6120 between servers, with SASL EXTERNAL (XEP-0178), dialback (XEP-0220, XEP-0185), direct TLS
+// (XEP-0368) and streams that carry both directions (XEP-0288). Nothing but the beginning of STARTTLS is ever sent without TLS.
+//
+// A link per pair of an own and a foreign domain queues what goes out; a goroutine of its own connects and writes, while there is
+// something to write. A stream is one connection, whoever opened it: one goroutine reads it and owns all that is known about the peer; others
+// reach that goroutine by post. Writers take turns; each write has a deadline. The server's lock is never held over I/O or a call of the router.
+package s2s
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	mrand "math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/frame"
+)
+
+// Namespaces.
+const (
+	nsDialback        = "jabber:server:dialback"
+	nsDialbackFeature = "urn:xmpp:features:dialback"
+	nsBidi            = "urn:xmpp:bidi"
+	nsBidiFeature     = "urn:xmpp:features:bidi"
+	nsSASL            = "urn:ietf:params:xml:ns:xmpp-sasl"
+	nsTLS             = "urn:ietf:params:xml:ns:xmpp-tls"
+)
+
+// Route is the fixed place of a domain's server.
+type Route struct {
+	Domain  string // prepared
+	Address string // host:port
+	Direct  bool   // TLS from the first byte instead of STARTTLS
+}
+
+// Options of a Server. Zero fields have the defaults that are told here; TLS is required.
+type Options struct {
+	// TLS holds MinVersion (at least 1.2 is used) and GetCertificate, which is called with one of our domains, in A-labels, as ServerName
+	// (or what a peer asked for), also for the certificate that we show as a client.
+	TLS *tls.Config
+	// Roots are the authorities that are trusted. Default the system's.
+	Roots *x509.CertPool
+	// Routes take precedence over the DNS.
+	Routes []Route
+	// Resolver is the host:port of the name server to ask. Default those in /etc/resolv.conf.
+	Resolver string
+	// DNSTimeout bounds one question. Default 10 s.
+	DNSTimeout time.Duration
+	// Allow, when not empty, are the domains that are talked with, Deny those that are not; "*.example.org" stands for what is below it.
+	Allow, Deny []string
+	// Dialback lets dialback vouch for any domain whose certificate does not; DialbackDomains for these.
+	Dialback        bool
+	DialbackDomains []string
+	// Secret makes dialback keys. Default random: keys then do not outlive the process.
+	Secret []byte
+	// Shape bounds elements but for their size. Default that of package frame.
+	Shape frame.Limits
+	// Stanza is the largest stanza that is accepted, in bytes. Default 512 KiB. Before authentication it is 10 kB.
+	Stanza int
+	// StanzaRate and ByteRate bound what one connection may send per second; a faster one is read more slowly. Default 500 and 4 MiB.
+	StanzaRate, ByteRate int
+	// AuthTimeout bounds the time until a connection is authenticated, in either direction. Default 60 s.
+	AuthTimeout time.Duration
+	// ConnectTimeout bounds one attempt to reach one address. Default 20 s.
+	ConnectTimeout time.Duration
+	// Connections and ConnectionsPerAddress (IPv6: per /64) bound incoming connections. Default 1000 and 50.
+	Connections, ConnectionsPerAddress int
+	// Links bounds the pairs of domains that are sent to at the same time. Default 1000.
+	Links int
+	// IdleTimeout ends a stream that carried no stanza for so long. Default 30 min.
+	IdleTimeout time.Duration
+	// Keepalive is the silence after which white space is sent. Default 3 min.
+	Keepalive time.Duration
+	// DeadAfter is how long sent bytes may stay unacknowledged by the peer's TCP. Default 60 s.
+	DeadAfter time.Duration
+	// WriteTimeout bounds one write. Default 60 s.
+	WriteTimeout time.Duration
+	// QueueBytes bounds what waits for one pair of domains, QueueTotal what waits for all, in bytes. Default 1 MiB and 16 MiB.
+	QueueBytes, QueueTotal int
+	// QueueTime is how long a stanza may wait before it comes back. Default 120 s.
+	QueueTime time.Duration
+	// Log. Default the router's.
+	Log *slog.Logger
+	// Dial connects. Default a net.Dialer that asks Resolver for names.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	random func(n int) int // 0 ≤ random(n) < n
+}
+
+// unauthenticated is RFC 6120 §13.12.
+const unauthenticated = 10_000
+
+func (o Options) withDefaults(router *xmpp.Router) Options {
+	number := func(v *int, def int) {
+		if *v <= 0 {
+			*v = def
+		}
+	}
+	span := func(v *time.Duration, def time.Duration) {
+		if *v <= 0 {
+			*v = def
+		}
+	}
+	number(&o.Stanza, 512<<10)
+	number(&o.StanzaRate, 500)
+	number(&o.ByteRate, 4<<20)
+	number(&o.Connections, 1000)
+	number(&o.ConnectionsPerAddress, 50)
+	number(&o.Links, 1000)
+	number(&o.QueueBytes, 1<<20)
+	number(&o.QueueTotal, 16<<20)
+	span(&o.DNSTimeout, 10*time.Second)
+	span(&o.AuthTimeout, 60*time.Second)
+	span(&o.ConnectTimeout, 20*time.Second)
+	span(&o.IdleTimeout, 30*time.Minute)
+	span(&o.Keepalive, 3*time.Minute)
+	span(&o.DeadAfter, 60*time.Second)
+	span(&o.WriteTimeout, 60*time.Second)
+	span(&o.QueueTime, 120*time.Second)
+	if o.Log == nil {
+		o.Log = router.Log
+	}
+	if len(o.Secret) == 0 {
+		o.Secret = []byte(rand.Text())
+	}
+	if o.Dial == nil {
+		o.Dial = dialer(o.Resolver)
+	}
+	if o.random == nil {
+		o.random = mrand.IntN
+	}
+	return o
+}
+
+func dialer(server string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	d := &net.Dialer{}
+	if server != "" {
+		d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, server)
+		}}
+	}
+	return d.DialContext
+}
+
+// pair is a domain of ours and one of somebody else, prepared.
+type pair struct{ local, remote string }
+
+// Server is the box's way to other servers. It implements [xmpp.Remote].
+type Server struct {
+	opt      Options
+	router   *xmpp.Router
+	log      *slog.Logger
+	policy   policy
+	resolver *resolver
+	routes   map[string]target
+
+	ctx        context.Context // ends when everything is to stop at once
+	kill       context.CancelFunc
+	connecting context.Context // ends when no connection is to be opened any more
+	noConnect  context.CancelFunc
+	wg         sync.WaitGroup
+
+	mu        sync.Mutex
+	stopping  bool
+	lastID    int
+	links     map[pair]*link
+	queued    int // bytes in all links
+	streams   map[*stream]bool
+	listeners []net.Listener
+	inbound   int
+	perAddr   map[netip.Prefix]int
+}
+
+// New makes a Server and tells the router that it carries stanzas from now on.
+func New(router *xmpp.Router, opt Options) (*Server, error) {
+	if opt.TLS == nil {
+		return nil, errors.New("s2s: a TLS configuration is needed")
+	}
+	opt = opt.withDefaults(router)
+	s := &Server{
+		opt: opt, router: router, log: opt.Log, resolver: newResolver(opt.Resolver, opt.DNSTimeout), routes: map[string]target{},
+		policy: policy{own: router.IsLocal, allow: opt.Allow, deny: opt.Deny, dialback: opt.DialbackDomains},
+		links:  map[pair]*link{}, streams: map[*stream]bool{}, perAddr: map[netip.Prefix]int{},
+	}
+	if opt.Dialback {
+		s.policy.dialback = []string{"*"}
+	}
+	for _, r := range opt.Routes {
+		host, port, err := net.SplitHostPort(r.Address)
+		n, numErr := strconv.ParseUint(port, 10, 16)
+		if err = errors.Join(err, numErr); err != nil || host == "" || n == 0 {
+			return nil, fmt.Errorf("s2s: the route to %s needs an address like 192.0.2.7:5269, not %q", r.Domain, r.Address)
+		}
+		s.routes[r.Domain] = target{host: host, port: uint16(n), direct: r.Direct, route: true}
+	}
+	s.ctx, s.kill = context.WithCancel(context.Background())
+	s.connecting, s.noConnect = context.WithCancel(s.ctx)
+	router.SetRemote(s)
+	return s, nil
+}
+
+// Serve accepts connections until Shutdown; direct says that TLS begins with the first byte. It returns nil after Shutdown.
+func (s *Server) Serve(l net.Listener, direct bool) error {
+	s.mu.Lock()
+	if s.stopping {
+		s.mu.Unlock()
+		return l.Close()
+	}
+	s.listeners = append(s.listeners, l)
+	s.mu.Unlock()
+	for pause := time.Duration(0); ; {
+		conn, err := l.Accept()
+		if err == nil {
+			pause = 0
+			s.accept(conn, direct)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) || s.connecting.Err() != nil {
+			return nil
+		}
+		// Too many open files and the like pass.
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		s.log.Error("accepting a connection of another server", "error", err)
+		select {
+		case <-time.After(pause):
+		case <-s.connecting.Done():
+			return nil
+		}
+	}
+}
+
+// accept takes an incoming connection, if the limits allow.
+func (s *Server) accept(conn net.Conn, direct bool) {
+	from := network(conn.RemoteAddr())
+	s.mu.Lock()
+	var refusal *xmpp.StreamError
+	switch {
+	case s.stopping:
+		refusal = &xmpp.StreamError{Condition: "system-shutdown"}
+	case s.inbound >= s.opt.Connections:
+		refusal = &xmpp.StreamError{Condition: "resource-constraint", Text: "too many connections"}
+	case s.perAddr[from] >= s.opt.ConnectionsPerAddress:
+		refusal = &xmpp.StreamError{Condition: "policy-violation", Text: "too many connections from this address"}
+	default:
+		s.inbound++
+		s.perAddr[from]++
+		s.wg.Add(1)
+	}
+	s.mu.Unlock()
+	if refusal != nil {
+		s.refuse(conn, direct, refusal)
+		return
+	}
+	go func() {
+		defer s.wg.Done()
+		s.serve(conn, direct)
+		s.mu.Lock()
+		s.inbound--
+		if s.perAddr[from]--; s.perAddr[from] == 0 {
+			delete(s.perAddr, from)
+		}
+		s.mu.Unlock()
+	}()
+}
+
+// refuse says why, as far as that costs nothing: what fits into the socket's empty buffer.
+func (s *Server) refuse(conn net.Conn, direct bool, why *xmpp.StreamError) {
+	s.log.Warn("a connection of another server is refused", "address", conn.RemoteAddr().String(), "reason", why.Condition, "text", why.Text)
+	if !direct {
+		_ = conn.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+		b := appendHeader(nil, s.router.Domains()[0], "", rand.Text())
+		_, _ = conn.Write(append(append(b, why.XML()...), streamEnd...))
+	}
+	_ = conn.Close()
+}
+
+// network is what one household or server shares: an IPv4 address, an IPv6 /64.
+func network(a net.Addr) netip.Prefix {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Prefix{}
+	}
+	ip := ap.Addr().Unmap().WithZone("")
+	bits := 64
+	if ip.Is4() {
+		bits = 32
+	}
+	p, _ := ip.Prefix(bits)
+	return p
+}
+
+// connID numbers connections for the log.
+func (s *Server) connID(kind string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastID++
+	return kind + "-" + strconv.Itoa(s.lastID)
+}
