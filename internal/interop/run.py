@@ -1,7 +1,8 @@
 #!/usr/bin/python3 -B
 """Starts the world (names, certificates, servers), plays the scenarios against it and prints a table.
 
-`--box prosody` puts Prosody in the place of pibox: the harness proves itself on a server that is known to work.
+`--box prosody` puts Prosody in the place of pibox: the harness proves itself on a server that is known to work,
+with the scenarios that need no server that verifies moves.
 Debian's python3 runs this, because Debian's slixmpp and aioxmpp are what is tried.
 """
 
@@ -27,6 +28,8 @@ PROSODY, BIDI, SELF_SIGNED, UNTRUSTED = "prosody.example", "bidi.example", "self
 DOMAINS = BOX, SECOND, PROSODY, BIDI, SELF_SIGNED, UNTRUSTED, EJABBERD
 UNREACHABLE = "silent.example"  # announced, and nobody listens there
 
+LOG_LINES = 30  # shown of each box when a scenario failed
+
 
 @dataclasses.dataclass
 class Scenario:
@@ -36,49 +39,75 @@ class Scenario:
     script: str
     roles: dict[str, str]
     limit: float = 60  # seconds
+    by_prosody: bool = True  # whether Prosody in the box's place can pass it
     options: dict = dataclasses.field(default_factory=dict)
+
+
+def two_servers(name: str, there: str, **options) -> Scenario:
+    return Scenario(name, "two_servers.py", {"here": BOX, "there": there, "away": there}, options=options)
+
+
+def move(name: str, old: str, new: str, **more: str) -> Scenario:
+    return Scenario(name, "move.py", {"romeo": BOX, "old": old, "new": new, **more}, by_prosody=False)
+
+
+def ordinary(name: str, old: str, **options) -> Scenario:
+    roles = {"romeo": BOX, "old": old, "new": PROSODY}
+    return Scenario(name, "ordinary.py", roles, by_prosody="late" not in options, options=options)
 
 
 SCENARIOS = [
     Scenario("slixmpp", "slixmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
     Scenario("aioxmpp", "aioxmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
-    Scenario("prosody", "two_servers.py", {"here": BOX, "there": PROSODY, "away": PROSODY}, options={"proof": "certificate"}),
-    Scenario("prosody-dialback", "two_servers.py", {"here": BOX, "there": SELF_SIGNED, "away": SELF_SIGNED}, options={"proof": "dialback"}),
+    two_servers("prosody", PROSODY, proof="certificate"),
+    two_servers("prosody-dialback", SELF_SIGNED, proof="dialback"),
     Scenario("prosody-untrusted", "refused.py", {"here": SECOND, "there": UNTRUSTED}),
-    Scenario("prosody-bidi", "two_servers.py", {"here": BOX, "there": BIDI, "away": BIDI}),
-    Scenario("ejabberd", "two_servers.py", {"here": BOX, "there": EJABBERD, "away": EJABBERD}),
-    Scenario("box-to-box", "two_servers.py", {"here": BOX, "there": SECOND, "away": SECOND}),
+    two_servers("prosody-bidi", BIDI),
+    two_servers("ejabberd", EJABBERD),
+    two_servers("box-to-box", SECOND),
+    move("move-prosody-to-box", PROSODY, BOX),
+    move("move-prosody-to-other-box", PROSODY, SECOND),
+    move("move-box-to-prosody", BOX, PROSODY, benvolio=BOX),
+    move("move-other-box-to-prosody", SECOND, PROSODY, benvolio=BOX),
+    move("move-box-to-other-box", BOX, SECOND),
+    move("move-other-box-to-box", SECOND, BOX, benvolio=BOX),
+    move("move-within-box", BOX, BOX),
+    move("move-ejabberd-to-box", EJABBERD, BOX),
+    Scenario("verifying-client", "verifying_client.py", {
+        "romeo": PROSODY, "benvolio": PROSODY, "paris": PROSODY, "old": BOX, "new": SECOND},
+        by_prosody=False),
+    ordinary("forged-no-statement", PROSODY, known=True, late=True),
+    ordinary("forged-other-name", PROSODY, known=True, statement="other"),
+    ordinary("forged-by-stranger", PROSODY, known=False, statement="right"),
+    ordinary("unproven-by-dialback", SELF_SIGNED, known=True, statement="right"),
 ]
 
 
 def main() -> int:
     arguments = parse_arguments()
-    chosen = [s for s in SCENARIOS if not arguments.scenarios or s.name in arguments.scenarios]
+    chosen = [s for s in SCENARIOS if s.name in arguments.scenarios or not arguments.scenarios
+              and (s.by_prosody or arguments.box == "pibox")]
     unknown = set(arguments.scenarios) - {s.name for s in SCENARIOS}
     if unknown:
         sys.exit(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(s.name for s in SCENARIOS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     folder = Path(tempfile.mkdtemp(prefix="pibox-interop-"))
-    kept = arguments.keep
-    world = World(folder, arguments, chosen)
+    world, results = World(folder, arguments, chosen), []
     try:
         started = time.monotonic()
         world.start()
-        print(f"{len(world.servers)} servers ready in {time.monotonic() - started:.1f} s, logs in {folder}\n", flush=True)
-        results = [world.play(scenario) for scenario in chosen]
-    except BaseException:
-        kept = True
-        raise
+        print(f"{len(world.servers)} servers ready in {time.monotonic() - started:.1f} s\n", flush=True)
+        for scenario in chosen:
+            results.append(world.play(scenario))
     finally:
         world.stop()
-        if kept:
-            print(f"\nkept: {folder}")
-    failed = print_table(results)
-    if not kept and not failed:
-        shutil.rmtree(folder)
-    elif failed:
-        print(f"\nconfigurations and logs: {folder}")
-    return 1 if failed else 0
+        good = len(results) == len(chosen) and all(result[1] for result in results)
+        if good and not arguments.keep:
+            shutil.rmtree(folder)
+        else:
+            print(f"configurations and logs: {folder}\n")
+    print_table(results)
+    return 0 if good else 1
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -157,8 +186,18 @@ class World:
             if not server.alive():
                 print(f"FAILED: {server.domain} has ended:\n{server.words()}")
                 good = False
+        if not good:
+            self._show_logs(json.loads(settings.read_text())["servers"])
         print(flush=True)
         return scenario.name, good, time.monotonic() - started
+
+    def _show_logs(self, logs: dict) -> None:
+        """The end of what the boxes logged during the scenario."""
+        for domain, server in self.servers.items():
+            if isinstance(server, Pibox):
+                with open(server.log, errors="replace") as log:
+                    log.seek(logs[domain]["offset"])
+                    print(f"\nlog of {domain}\n" + "".join("  " + line for line in log.readlines()[-LOG_LINES:]))
 
     def _settings(self, scenario: Scenario) -> dict:
         roles = {}
@@ -191,13 +230,14 @@ def make_accounts(scenarios: list[Scenario]) -> dict[str, dict[str, str]]:
     return accounts
 
 
-def print_table(results: list[tuple[str, bool, float]]) -> int:
+def print_table(results: list[tuple[str, bool, float]]) -> None:
     width = max(len(name) for name, _, _ in results)
     print(f"{'scenario':{width}}  result  seconds")
     for name, good, seconds in results:
         print(f"{name:{width}}  {'ok' if good else 'FAILED':6}  {seconds:7.1f}")
-    print(f"{'all':{width}}          {sum(seconds for _, _, seconds in results):7.1f}")
-    return sum(not good for _, good, _ in results)
+    failed = sum(not good for _, good, _ in results)
+    summary = f"{failed} failed" if failed else "all ok"
+    print(f"{summary:{width}}          {sum(seconds for _, _, seconds in results):7.1f}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ class Server:
     def start(self) -> None:
         with open(self.folder / "output", "ab") as output:
             self._process = subprocess.Popen(
-                self.command(), cwd=self.folder, env={**os.environ, **self.environment()},
+                # The kernel ends the server when this process is gone, however it went.
+                ["setpriv", "--pdeathsig", "TERM", *self.command()], cwd=self.folder, env={**os.environ, **self.environment()},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             )
 
