@@ -141,7 +141,7 @@ class Person(ClientXMPP):
             await asyncio.wait_for(gone, WAIT)
 
     def tell(self, text: str) -> None:
-        self.send_raw(text)
+        self.send(text)  # not send_raw: it would overtake what send_message has queued
 
     async def ask(self, kind: str, to: str | None, payload: str) -> ET.Element:
         """Sends an IQ and returns the reply, an error too. Only a reply from the address that was asked counts."""
