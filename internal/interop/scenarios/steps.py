@@ -101,12 +101,26 @@ class Person(ClientXMPP):
             self.ssl_context.set_alpn_protocols(["xmpp-client"])  # XEP-0368 §4
         for plugin in "xep_0030", "xep_0054", "xep_0115", "xep_0163", "xep_0191", "xep_0199", "xep_0203":
             self.register_plugin(plugin)
+        mechanisms = self["feature_mechanisms"]
+        mechanisms.sasl_callback = self._sound_binding(mechanisms.sasl_callback)
         self._inbox: list[ET.Element] = []
         self._arrived = asyncio.Event()
         self._ended: str | None = None
         self.transcript: collections.deque[str] = collections.deque(maxlen=TRANSCRIPT)
         for event in "failed_all_auth", "stream_error", "connection_failed", "ssl_invalid_chain", "disconnected":
             self.add_event_handler(event, lambda reason, event=event: self._end(f"{event} {reason or ''}"))
+
+    def _sound_binding(self, credentials):
+        """Debian's slixmpp 1.8.3 binds to tls-unique on TLS 1.3 too, where it is undefined (RFC 9266 §3), and then
+        insists on having been able to: no server with tls-exporter lets it in. 1.8.5 does what is done here."""
+
+        def sound(required: set, optional: set) -> dict:
+            values = credentials(required, optional)
+            if self.tls() == "TLSv1.3":
+                values.pop("channel_binding", None)
+            return values
+
+        return sound
 
     async def get_dns_records(self, domain, port=None):
         return [(self.role["jid"].partition("@")[2], self.role["host"],
