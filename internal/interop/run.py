@@ -155,7 +155,8 @@ class World:
                 "dns_address": self.names.address, "dns_port": str(self.names.port), "hosts": self.names.hosts,
                 "certificates": str(certificate.parent), "certificate": str(certificate),
                 "key": str(certificate.with_suffix(".key")), "both": str(certificate.with_suffix(".pem")),
-                "authority": str(self.authority.path), # One box makes do with dialback where a certificate proves nothing, the other does not.
+                "authority": str(self.authority.path),
+                # One box makes do with dialback where a certificate proves nothing, the other does not.
                 "insecure": [SELF_SIGNED] if domain == BOX else [],
                 "bidi": domain not in (PROSODY, SELF_SIGNED),  # without it each direction proves itself
             }, self.accounts[domain])
@@ -206,7 +207,8 @@ class World:
             localpart = account_name(scenario, role)
             roles[role] = {
                 "jid": f"{localpart}@{domain}", "password": self.accounts[domain][localpart],
-                "server": type(server).__name__.lower(), "authority": str(self.trusted[domain]), "host": server.address,
+                "server": type(server).__name__.lower(), "host": server.address,
+                "authority": str(self.trusted[domain]),
                 "starttls": server.starttls, "direct_tls": server.direct_tls,
             }
         logs = {domain: {"log": str(server.log), "offset": server.log.stat().st_size}

@@ -37,7 +37,8 @@ class Server:
         with open(self.folder / "output", "ab") as output:
             self._process = subprocess.Popen(
                 # The kernel ends the server when this process is gone, however it went.
-                ["setpriv", "--pdeathsig", "TERM", *self.command()], cwd=self.folder, env={**os.environ, **self.environment()},
+                ["setpriv", "--pdeathsig", "TERM", *self.command()],
+                cwd=self.folder, env={**os.environ, **self.environment()},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             )
 

@@ -18,7 +18,8 @@ from steps import WAIT, Failed, check, settings, step
 
 SERVICES = (
     roster.RosterClient, pep.PEPClient, blocking.BlockingClient, vcard.VCardService, disco.DiscoClient,
-    ping.PingService, disco.DiscoServer, entitycaps.EntityCapsService, presence.PresenceClient, aioxmpp.dispatcher.SimpleMessageDispatcher,
+    ping.PingService, disco.DiscoServer, entitycaps.EntityCapsService, presence.PresenceClient,
+    aioxmpp.dispatcher.SimpleMessageDispatcher,
 )
 NICK = "http://jabber.org/protocol/nick"
 

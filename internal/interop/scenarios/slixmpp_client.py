@@ -133,7 +133,8 @@ async def blocking(romeo, juliet) -> None:
     await juliet["xep_0191"].block(romeo.account)
     await romeo.expect("unavailable", stanza("presence", juliet.boundjid.full, type="unavailable"))
     romeo.send_message(mto=juliet.account, mbody="blocked", mtype="chat")
-    await romeo.expect("service-unavailable", stanza("message", juliet.account, type="error", has="c:error/e:service-unavailable"))
+    await romeo.expect("service-unavailable", stanza(
+        "message", juliet.account, type="error", has="c:error/e:service-unavailable"))
     listed = await juliet["xep_0191"].get_blocked()
     check(romeo.account in {str(jid) for jid in listed["blocklist"]["items"]}, "the block should be listed")
     try:

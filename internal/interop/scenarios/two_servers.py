@@ -1,8 +1,8 @@
-"""Two people on two servers: subscription, presence, messages, IQ and PEP both ways, and how the servers proved who they are."""
+"""Two people on two servers: all that passes between them, both ways, and how the servers proved who they are."""
 
 import re
 
-from steps import NS, Failed, World, check, push, run, stanza, step
+from steps import NS, World, check, push, run, stanza, step
 
 NICK = NS["nick"]
 # What Prosody 0.12 logs when a stream is authenticated, by its direction.
