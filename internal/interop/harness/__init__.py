@@ -1,0 +1,1 @@
+"""The small world that the scenarios run in: names, certificates and servers, all on loopback."""

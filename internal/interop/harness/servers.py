@@ -1,0 +1,188 @@
+"""Servers as child processes: own folder, own loopback address, ended by process id."""
+
+import os
+import shutil
+import socket
+import string
+import subprocess
+import time
+from pathlib import Path
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+START_LIMIT = 30  # seconds until all ports answer
+STOP_LIMIT = 10  # seconds between SIGTERM and SIGKILL
+
+
+class Server:
+    """One server for one domain. Subclasses write the configuration, create accounts and give the command."""
+
+    starttls, direct_tls, s2s, s2s_direct = 5222, 5223, 5269, 5270
+
+    def __init__(self, domain: str, address: str, folder: Path):
+        self.domain, self.address, self.folder = domain, address, folder
+        self._process: subprocess.Popen | None = None
+        folder.mkdir(parents=True)
+
+    def configure(self, settings: dict[str, str], accounts: dict[str, str]) -> None:
+        """Writes the configuration, and the accounts (localpart: password) where that precedes the start."""
+        raise NotImplementedError
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+    def start(self) -> None:
+        with open(self.folder / "output", "ab") as output:
+            self._process = subprocess.Popen(
+                # The kernel ends the server when this process is gone, however it went.
+                ["setpriv", "--pdeathsig", "TERM", *self.command()],
+                cwd=self.folder, env={**os.environ, **self.environment()},
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            )
+
+    def wait_ready(self) -> None:
+        """Returns when every port accepts connections; raises with the server's own words when it died."""
+        deadline = time.monotonic() + START_LIMIT
+        for port in self.starttls, self.direct_tls, self.s2s, self.s2s_direct:
+            while not self._accepts(port):
+                if self._process.poll() is not None:
+                    raise RuntimeError(f"{self.domain} ended at start:\n{self.words()}")
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{self.domain} does not listen on {self.address}:{port}:\n{self.words()}")
+                time.sleep(0.05)
+
+    def create_accounts(self, accounts: dict[str, str]) -> None:
+        """For servers whose accounts are made while they run."""
+
+    def stop(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def words(self) -> str:
+        """The last that the server said."""
+        return (self.folder / "output").read_text(errors="replace")[-3000:]
+
+    def _accepts(self, port: int) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex((self.address, port)) == 0
+
+    def _fill(self, template: str, settings: dict[str, str]) -> str:
+        own = {"domain": self.domain, "address": self.address, "folder": str(self.folder)}
+        return string.Template((CONFIGS / template).read_text()).substitute(settings, **own)
+
+
+class Prosody(Server):
+    def configure(self, settings, accounts):
+        insecure = ", ".join(f'"{domain}"' for domain in settings["insecure"])
+        self._config = self.folder / "prosody.cfg.lua"
+        self._config.write_text(self._fill("prosody.cfg.lua", {
+            **settings, "insecure": insecure, "more_modules": '"s2s_bidi";' if settings["bidi"] else "",
+        }))
+        store = self.folder / "data" / _prosody_name(self.domain) / "accounts"
+        store.mkdir(parents=True)
+        for localpart, password in accounts.items():
+            # internal_hashed replaces a plain password by its hashes at the first login.
+            (store / f"{_prosody_name(localpart)}.dat").write_text(f'return {{ ["password"] = "{password}"; }};\n')
+
+    def command(self):
+        return ["prosody", "-F", "--config", str(self._config)]
+
+
+class Ejabberd(Server):
+    """Started without Erlang's distribution, so that no epmd is left behind and nothing but XMPP is listened to.
+
+    It looks SRV up in the DNS (inetrc), but addresses with the C library's getaddrinfo, which can not be told
+    a name server's port: nss_wrapper gives it a hosts file of its own.
+    """
+
+    def configure(self, settings, accounts):
+        self._config = self.folder / "ejabberd.yml"
+        self._config.write_text(self._fill("ejabberd.yml", settings))
+        lookup = tuple(settings["dns_address"].split("."))
+        (self.folder / "inetrc").write_text(
+            "{lookup, [dns]}.\n{resolv_conf, \"\"}.\n{hosts_file, \"\"}.\n"
+            f"{{nameserver, {{{','.join(lookup)}}}, {settings['dns_port']}}}.\n"
+        )
+        (self.folder / "hosts").write_text("".join(
+            f"{address} {name}\n" for name, address in settings["hosts"].items()
+        ))
+        (self.folder / "accounts").write_text("".join(
+            f'{{<<"{localpart}">>, <<"{password}">>}}.\n' for localpart, password in accounts.items()
+        ))
+
+    def command(self):
+        create = (
+            '{ok, Accounts} = file:consult("accounts"),'
+            f'[ok = ejabberd_auth:try_register(User, <<"{self.domain}">>, Password) || {{User, Password}} <- Accounts],'
+            'ok = file:write_file("ready", <<>>).'
+        )
+        return [
+            shutil.which("erl") or "erl", "-noinput", "+K", "true",
+            "-mnesia", "dir", f'"{self.folder}/mnesia"', "-s", "ejabberd", "-eval", create,
+        ]
+
+    def environment(self):
+        return {
+            "EJABBERD_CONFIG_PATH": str(self._config), "EJABBERD_LOG_PATH": str(self.folder / "log"),
+            "ERL_INETRC": str(self.folder / "inetrc"), "ERL_CRASH_DUMP": str(self.folder / "crash"),
+            "LD_PRELOAD": "libnss_wrapper.so", "NSS_WRAPPER_HOSTS": str(self.folder / "hosts"),
+            "ERL_LIBS": next(str(path.parent) for path in Path("/usr/lib").glob("*/ejabberd-*")),
+            "HOME": str(self.folder),
+        }
+
+    def wait_ready(self):
+        super().wait_ready()
+        deadline = time.monotonic() + START_LIMIT
+        while not (self.folder / "ready").exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.domain} did not create its accounts:\n{self.words()}")
+            time.sleep(0.05)
+
+
+class Pibox(Server):
+    """What is tried. Accounts are made through the local socket while it serves."""
+
+    def __init__(self, domain: str, address: str, folder: Path, program: Path):
+        super().__init__(domain, address, folder)
+        self._program = program
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "output"
+
+    def configure(self, settings, accounts):
+        self._config = self.folder / "pibox.toml"
+        dialback = "true" if settings["insecure"] else "false"
+        self._config.write_text(self._fill("pibox.toml", {**settings, "dialback": dialback}))
+
+    def command(self):
+        return [str(self._program), "serve", "--config", str(self._config)]
+
+    def create_accounts(self, accounts):
+        for localpart, password in accounts.items():
+            subprocess.run(
+                [str(self._program), "user", "add", f"{localpart}@{self.domain}", "--password-stdin",
+                 "--config", str(self._config)],
+                input=password + "\n", text=True, check=True, capture_output=True, timeout=START_LIMIT,
+            )
+
+
+def _prosody_name(text: str) -> str:
+    """Prosody's file names: everything but letters and digits as %xx."""
+    return "".join(c if c.isascii() and c.isalnum() else f"%{ord(c):02x}" for c in text)

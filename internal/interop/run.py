@@ -1,0 +1,246 @@
+#!/usr/bin/python3 -B
+"""Starts the world (names, certificates, servers), plays the scenarios against it and prints a table.
+
+`--box prosody` puts Prosody in the place of pibox: the harness proves itself on a server that is known to work,
+with the scenarios that need no server that verifies moves.
+Debian's python3 runs this, because Debian's slixmpp and aioxmpp are what is tried.
+"""
+
+import argparse
+import dataclasses
+import json
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from harness.authority import Authority
+from harness.nameserver import NameServer
+from harness.servers import Ejabberd, Pibox, Prosody, Server
+
+HERE = Path(__file__).resolve().parent
+BOX, SECOND, EJABBERD = "montague.example", "capulet.example", "ejabberd.example"
+PROSODY, BIDI, SELF_SIGNED, UNTRUSTED = "prosody.example", "bidi.example", "selfsigned.example", "untrusted.example"
+DOMAINS = BOX, SECOND, PROSODY, BIDI, SELF_SIGNED, UNTRUSTED, EJABBERD
+UNREACHABLE = "silent.example"  # announced, and nobody listens there
+
+LOG_LINES = 30  # shown of each box when a scenario failed
+
+
+@dataclasses.dataclass
+class Scenario:
+    """A script, and for each of its roles the domain that the account lives on."""
+
+    name: str
+    script: str
+    roles: dict[str, str]
+    limit: float = 60  # seconds
+    by_prosody: bool = True  # whether Prosody in the box's place can pass it
+    options: dict = dataclasses.field(default_factory=dict)
+
+
+def two_servers(name: str, there: str, **options) -> Scenario:
+    return Scenario(name, "two_servers.py", {"here": BOX, "there": there, "away": there}, options=options)
+
+
+def move(name: str, old: str, new: str, **more: str) -> Scenario:
+    return Scenario(name, "move.py", {"romeo": BOX, "old": old, "new": new, **more}, by_prosody=False)
+
+
+def ordinary(name: str, old: str, **options) -> Scenario:
+    roles = {"romeo": BOX, "old": old, "new": PROSODY}
+    return Scenario(name, "ordinary.py", roles, by_prosody="late" not in options, options=options)
+
+
+SCENARIOS = [
+    Scenario("slixmpp", "slixmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
+    Scenario("aioxmpp", "aioxmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
+    two_servers("prosody", PROSODY, proof="certificate"),
+    two_servers("prosody-dialback", SELF_SIGNED, proof="dialback"),
+    Scenario("prosody-untrusted", "refused.py", {"here": SECOND, "there": UNTRUSTED}),
+    two_servers("prosody-bidi", BIDI),
+    two_servers("ejabberd", EJABBERD),
+    two_servers("box-to-box", SECOND),
+    move("move-prosody-to-box", PROSODY, BOX),
+    move("move-prosody-to-other-box", PROSODY, SECOND),
+    move("move-box-to-prosody", BOX, PROSODY, benvolio=BOX),
+    move("move-other-box-to-prosody", SECOND, PROSODY, benvolio=BOX),
+    move("move-box-to-other-box", BOX, SECOND),
+    move("move-other-box-to-box", SECOND, BOX, benvolio=BOX),
+    move("move-within-box", BOX, BOX),
+    move("move-ejabberd-to-box", EJABBERD, BOX),
+    Scenario("verifying-client", "verifying_client.py", {
+        "romeo": PROSODY, "benvolio": PROSODY, "paris": PROSODY, "old": BOX, "new": SECOND},
+        by_prosody=False),
+    ordinary("forged-no-statement", PROSODY, known=True, late=True),
+    ordinary("forged-other-name", PROSODY, known=True, statement="other"),
+    ordinary("forged-by-stranger", PROSODY, known=False, statement="right"),
+    ordinary("unproven-by-dialback", SELF_SIGNED, known=True, statement="right"),
+]
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    chosen = [s for s in SCENARIOS if s.name in arguments.scenarios or not arguments.scenarios
+              and (s.by_prosody or arguments.box == "pibox")]
+    unknown = set(arguments.scenarios) - {s.name for s in SCENARIOS}
+    if unknown:
+        sys.exit(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(s.name for s in SCENARIOS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    folder = Path(tempfile.mkdtemp(prefix="pibox-interop-"))
+    world, results = World(folder, arguments, chosen), []
+    try:
+        started = time.monotonic()
+        world.start()
+        print(f"{len(world.servers)} servers ready in {time.monotonic() - started:.1f} s\n", flush=True)
+        for scenario in chosen:
+            results.append(world.play(scenario))
+    finally:
+        world.stop()
+        good = len(results) == len(chosen) and all(result[1] for result in results)
+        if good and not arguments.keep:
+            shutil.rmtree(folder)
+        else:
+            print(f"configurations and logs: {folder}\n")
+    print_table(results)
+    return 0 if good else 1
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--box", choices=["pibox", "prosody"], default="pibox", help="what is tried")
+    parser.add_argument("--pibox", type=Path, help="the program (default: pibox on the PATH)", default=Path("pibox"))
+    parser.add_argument("--keep", action="store_true", help="keep configurations and logs also on success")
+    parser.add_argument("scenarios", nargs="*", help="only these")
+    return parser.parse_args()
+
+
+class World:
+    def __init__(self, folder: Path, arguments: argparse.Namespace, chosen: list[Scenario]):
+        self.folder = folder
+        # A network of its own under 127/8: two runs on one machine do not meet, and every server has the usual ports.
+        self.network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250)}"
+        self.accounts = make_accounts(chosen)
+        self.names = NameServer(f"{self.network}.1")
+        self.trusted: dict[str, Path] = {}  # what a client of this domain verifies its server by
+        self.servers: dict[str, Server] = {}
+        kinds = dict.fromkeys(DOMAINS, Prosody) | {EJABBERD: Ejabberd}
+        if arguments.box == "pibox":
+            kinds[BOX] = kinds[SECOND] = lambda *place: Pibox(*place, program=arguments.pibox.resolve())
+        for number, domain in enumerate(DOMAINS, start=2):
+            needed = any(domain in scenario.roles.values() for scenario in chosen)
+            if needed:
+                self.servers[domain] = kinds[domain](domain, f"{self.network}.{number}", folder / domain)
+
+    def start(self) -> None:
+        self.authority = Authority(self.folder / "authority")
+        self.names.add_server(UNREACHABLE, f"{self.network}.99", 5269, None)
+        for domain, server in self.servers.items():
+            # One way announced for some peers, so that STARTTLS and direct TLS are both gone through.
+            starttls = None if domain == EJABBERD else server.s2s
+            direct = None if domain == PROSODY else server.s2s_direct
+            self.names.add_server(domain, server.address, starttls, direct)
+            self.trusted[domain] = self.authority.path
+        for domain in {SELF_SIGNED, UNTRUSTED} & set(self.servers):
+            self.trusted[domain] = self.authority.self_signed(domain)
+        for domain, server in self.servers.items():
+            certificate = self.trusted[domain]
+            if certificate == self.authority.path:
+                certificate = self.authority.issue(domain)
+            server.configure({
+                "dns_address": self.names.address, "dns_port": str(self.names.port), "hosts": self.names.hosts,
+                "certificates": str(certificate.parent), "certificate": str(certificate),
+                "key": str(certificate.with_suffix(".key")), "both": str(certificate.with_suffix(".pem")),
+                "authority": str(self.authority.path),
+                # One box makes do with dialback where a certificate proves nothing, the other does not.
+                "insecure": [SELF_SIGNED] if domain == BOX else [],
+                "bidi": domain not in (PROSODY, SELF_SIGNED),  # without it each direction proves itself
+            }, self.accounts[domain])
+            server.start()
+        for domain, server in self.servers.items():
+            server.wait_ready()
+            server.create_accounts(self.accounts[domain])
+
+    def stop(self) -> None:
+        for server in self.servers.values():
+            server.stop()
+        (self.folder / "names-asked").write_text("\n".join(self.names.asked) + "\n")
+
+    def play(self, scenario: Scenario) -> tuple[str, bool, float]:
+        """Runs the script in a process of its own: a hung one is ended from outside."""
+        print(f"== {scenario.name}", flush=True)
+        settings = self.folder / f"{scenario.name}.json"
+        settings.write_text(json.dumps(self._settings(scenario), indent=1))
+        settings.chmod(0o600)
+        started = time.monotonic()
+        command = [sys.executable, "-B", str(HERE / "scenarios" / scenario.script), str(settings)]
+        try:
+            good = subprocess.run(command, timeout=scenario.limit + 10).returncode == 0
+        except subprocess.TimeoutExpired:
+            print("FAILED: does not end")
+            good = False
+        for server in self.servers.values():
+            if not server.alive():
+                print(f"FAILED: {server.domain} has ended:\n{server.words()}")
+                good = False
+        if not good:
+            self._show_logs(json.loads(settings.read_text())["servers"])
+        print(flush=True)
+        return scenario.name, good, time.monotonic() - started
+
+    def _show_logs(self, logs: dict) -> None:
+        """The end of what the boxes logged during the scenario."""
+        for domain, server in self.servers.items():
+            if isinstance(server, Pibox):
+                with open(server.log, errors="replace") as log:
+                    log.seek(logs[domain]["offset"])
+                    print(f"\nlog of {domain}\n" + "".join("  " + line for line in log.readlines()[-LOG_LINES:]))
+
+    def _settings(self, scenario: Scenario) -> dict:
+        roles = {}
+        for role, domain in scenario.roles.items():
+            server = self.servers[domain]
+            localpart = account_name(scenario, role)
+            roles[role] = {
+                "jid": f"{localpart}@{domain}", "password": self.accounts[domain][localpart],
+                "server": type(server).__name__.lower(), "host": server.address,
+                "authority": str(self.trusted[domain]),
+                "starttls": server.starttls, "direct_tls": server.direct_tls,
+            }
+        logs = {domain: {"log": str(server.log), "offset": server.log.stat().st_size}
+                for domain, server in self.servers.items()}
+        return {"limit": scenario.limit, "roles": roles, "servers": logs,
+                "unreachable": UNREACHABLE, **scenario.options}
+
+
+def account_name(scenario: Scenario, role: str) -> str:
+    """Every scenario has its own people, so that none depends on what another left behind."""
+    return f"{role}.{scenario.name}"
+
+
+def make_accounts(scenarios: list[Scenario]) -> dict[str, dict[str, str]]:
+    accounts: dict[str, dict[str, str]] = {
+        domain: {} for domain in DOMAINS
+    }
+    for scenario in scenarios:
+        for role, domain in scenario.roles.items():
+            accounts[domain][account_name(scenario, role)] = secrets.token_hex(12)
+    return accounts
+
+
+def print_table(results: list[tuple[str, bool, float]]) -> None:
+    width = max(len(name) for name, _, _ in results)
+    print(f"{'scenario':{width}}  result  seconds")
+    for name, good, seconds in results:
+        print(f"{name:{width}}  {'ok' if good else 'FAILED':6}  {seconds:7.1f}")
+    failed = sum(not good for _, good, _ in results)
+    summary = f"{failed} failed" if failed else "all ok"
+    print(f"{summary:{width}}          {sum(seconds for _, _, seconds in results):7.1f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
