@@ -15,14 +15,14 @@ import (
 // version is set by the linker (see Makefile).
 var version = "development"
 
-func main() { os.Exit(run(unwired{})) }
+func main() { os.Exit(run(wired{})) }
 
-// run is the whole program around a box; it returns the exit code.
-func run(b box) int {
+// run is the whole command; it returns the exit code.
+func run(p program) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app{
-		box: b, in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		program: p, in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		env: config.OSEnvironment(), now: time.Now,
 	}
 	return a.execute(ctx, os.Args[1:])

@@ -37,7 +37,7 @@ beside under another name.`,
 				defer func() { _ = f.Close() }()
 				in = f
 			}
-			result, err := a.box.Restore(ctx, cfg, in, replace)
+			result, err := a.program.Restore(ctx, cfg, in, replace)
 			if err != nil {
 				return err
 			}

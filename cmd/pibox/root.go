@@ -15,12 +15,12 @@ import (
 
 // app is what all commands share.
 type app struct {
-	box box
-	in  io.Reader
-	out io.Writer
-	err io.Writer
-	env config.Environment
-	now func() time.Time
+	program program
+	in      io.Reader
+	out     io.Writer
+	err     io.Writer
+	env     config.Environment
+	now     func() time.Time
 
 	configFile string // --config
 	dataDir    string // --data-dir
@@ -77,6 +77,7 @@ func (a *app) root() *cobra.Command {
 		restoreCmd(a),
 		configCmd(a),
 		versionCmd(a),
+		checkStoreCmd(),
 	)
 	return root
 }

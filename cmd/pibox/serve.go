@@ -29,7 +29,7 @@ certificate authority of its own.`,
 					return usageError{"--domain: " + err.Error()}
 				}
 			}
-			return a.box.Serve(ctx, cfg, a.out)
+			return a.program.Serve(ctx, cfg, a.out)
 		}),
 	}
 	c.Flags().StringSliceVar(&domains, "domain", nil, "`domain` to serve, in place of domains in the file; can be repeated")

@@ -10,6 +10,7 @@ import (
 
 func userAddCmd(a *app) *cobra.Command {
 	var from passwordFlags
+	var isAdmin, restricted bool
 	c := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Make an account",
@@ -24,7 +25,7 @@ At a terminal the password is asked for; an empty one, and any other case withou
 			if err != nil {
 				return err
 			}
-			resp, err := a.client().UserAdd(ctx, admin.UserAddRequest{User: args[0], Password: pw.text})
+			resp, err := a.client().UserAdd(ctx, admin.UserAddRequest{User: args[0], Password: pw.text, Admin: isAdmin, Restricted: restricted})
 			if err != nil {
 				return err
 			}
@@ -36,5 +37,7 @@ At a terminal the password is asked for; an empty one, and any other case withou
 		}),
 	}
 	from.add(c)
+	c.Flags().BoolVar(&isAdmin, "admin", false, "an administrator of the box")
+	c.Flags().BoolVar(&restricted, "restricted", false, "may not announce that the account moves, such as a child's")
 	return a.jsonFlag(c)
 }

@@ -9,12 +9,15 @@ import (
 )
 
 func userRemoveCmd(a *app) *cobra.Command {
-	var yes bool
+	var yes, forward bool
 	c := &cobra.Command{
-		Use:     "remove NAME",
-		Short:   "Delete an account with all it owns",
-		Long:    "Delete an account with its contacts, messages and everything else. This can not be undone.",
-		Example: "  pibox user remove juliet\n  pibox user remove juliet@family.example --yes",
+		Use:   "remove NAME",
+		Short: "Delete an account with all it owns",
+		Long: `Delete an account with its contacts, messages and everything else. This can not be undone.
+
+With --forward an account that announced a move is closed instead: nobody logs in any more, and its
+contacts are told the new address when they ask. Wait until they had time to follow: 90 days are usual.`,
+		Example: "  pibox user remove juliet\n  pibox user remove juliet@family.example --yes\n  pibox user remove juliet --forward",
 		Args:    cobra.ExactArgs(1),
 		RunE: ran(func(ctx context.Context, args []string) error {
 			if !yes {
@@ -22,7 +25,7 @@ func userRemoveCmd(a *app) *cobra.Command {
 					return err
 				}
 			}
-			resp, err := a.client().UserRemove(ctx, admin.UserRemoveRequest{User: args[0]})
+			resp, err := a.client().UserRemove(ctx, admin.UserRemoveRequest{User: args[0], Forward: forward})
 			if err != nil {
 				return err
 			}
@@ -30,6 +33,7 @@ func userRemoveCmd(a *app) *cobra.Command {
 			return nil
 		}),
 	}
+	c.Flags().BoolVar(&forward, "forward", false, "close it and keep telling its contacts where it moved")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return a.jsonFlag(c)
 }

@@ -49,6 +49,9 @@ type UserAddRequest struct {
 	// Password in plain text. It is prepared (RFC 8265) and hashed by the
 	// daemon, and stands in no log.
 	Password string `json:"password"`
+	Admin    bool   `json:"admin,omitempty"`
+	// Restricted accounts may not announce a move.
+	Restricted bool `json:"restricted,omitempty"`
 }
 
 // UserAddResponse holds the account that was made.
@@ -64,9 +67,14 @@ type User struct {
 	MovedTo string `json:"moved_to,omitempty"`
 	// ForwardingUntil is the earliest end of forwarding.
 	ForwardingUntil time.Time `json:"forwarding_until,omitzero"`
-	Created         time.Time `json:"created,omitzero"`
-	LastSeen        time.Time `json:"last_seen,omitzero"` // zero: never logged in
-	Resources       int       `json:"resources"`          // connected now
+	// Contacts may read where the account moved; ContactsLeft of them followed or gave it up since.
+	Contacts     int       `json:"contacts,omitempty"`
+	ContactsLeft int       `json:"contacts_left,omitempty"`
+	Created      time.Time `json:"created,omitzero"`
+	LastSeen     time.Time `json:"last_seen,omitzero"` // zero: never logged in
+	Resources    int       `json:"resources"`          // connected now
+	Admin        bool      `json:"admin,omitempty"`
+	Restricted   bool      `json:"restricted,omitempty"` // may not announce a move
 }
 
 // UserState is the state of an account.
@@ -105,6 +113,8 @@ type UserPasswordResponse struct {
 // UserRemoveRequest names the account to delete.
 type UserRemoveRequest struct {
 	User string `json:"user"`
+	// Forward keeps where the account moved: it is closed, and tells its former contacts. Only for an account that announced a move.
+	Forward bool `json:"forward,omitempty"`
 }
 
 // UserRemoveResponse tells what was done.

@@ -78,7 +78,7 @@ type Login struct {
 type C2S struct {
 	Listen    []string `toml:"listen" kind:"listen" doc:"Addresses for clients; TLS is required by STARTTLS."`
 	ListenTLS []string `toml:"listen_tls" kind:"listen" doc:"Addresses for clients with TLS from the first byte (XEP-0368)."`
-	Conflict  string   `toml:"conflict" oneof:"replace-old refuse-new rename-new" doc:"What happens when a client asks for a resource that another connection holds (RFC 6120 §7.7.2.2)."`
+	Conflict  string   `toml:"conflict" oneof:"replace refuse rename" doc:"What happens when a client asks for a resource that another connection holds (RFC 6120 §7.7.2.2): replace ends the older one, refuse the newer one, rename gives the newer one another resource."`
 
 	StanzaBeforeLogin Bytes `toml:"stanza_before_login" range:"10000B..1MiB" doc:"Largest stanza before the password was checked. RFC 6120 §13.12 wants 10000 bytes at least."`
 	Stanza            Bytes `toml:"stanza" range:"10000B..16MiB" doc:"Largest stanza of a logged-in client."`
@@ -218,7 +218,7 @@ func Default() Config {
 
 func defaultC2S() C2S {
 	return C2S{
-		Listen: []string{":5222"}, ListenTLS: []string{":5223"}, Conflict: "replace-old",
+		Listen: []string{":5222"}, ListenTLS: []string{":5223"}, Conflict: "replace",
 		StanzaBeforeLogin: 10_000, Stanza: 256 << 10,
 		StanzaRate: 100, StanzaBurst: 2000, ByteRate: 1 << 20, ByteBurst: 4 << 20,
 		AuthTimeout: seconds(60), Connections: 2000, ConnectionsPerAddress: 200,

@@ -9,8 +9,8 @@ import (
 
 // follow is row 8: everything that a verified move changes, in one transaction, in the order that the row gives.
 func (m *Moved) follow(tx *store.Tx, out *xmpp.Out, k claimKey, known bool) error {
-	old, _ := m.roster.Item(tx, k.account, k.old)
-	item, _ := m.roster.Item(tx, k.account, k.new)
+	old, _ := m.needs.Roster.Item(tx, k.account, k.old)
+	item, _ := m.needs.Roster.Item(tx, k.account, k.new)
 	was := item
 	item.Sub, item.Approved = store.With(item.Sub.To(), true), false
 	if item.Name == "" {
@@ -24,22 +24,22 @@ func (m *Moved) follow(tx *store.Tx, out *xmpp.Out, k claimKey, known bool) erro
 	store.Pending.Delete(tx, k.key())
 
 	if !known || item.Name != was.Name || !slices.Equal(item.Groups, was.Groups) {
-		m.roster.Put(tx, out, k.account, k.new, item)
+		m.needs.Roster.Put(tx, out, k.account, k.new, item)
 	}
 	if !known {
 		m.send(tx, out, k.account, k.new, "subscribed")
-		out.After(func() { m.showPresence(k.account, k.new) })
+		m.needs.Presence.Announce(out, k.account, k.new)
 	}
-	out.After(func() { m.hidePresence(k.account, k.old) })
+	m.needs.Presence.Withdraw(out, k.account, k.old)
 	m.send(tx, out, k.account, k.old, "unsubscribed")
-	m.roster.Put(tx, out, k.account, k.old, old)
+	m.needs.Roster.Put(tx, out, k.account, k.old, old)
 	if wasBoth && !item.Sub.To() && !item.Ask {
 		m.send(tx, out, k.account, k.new, "subscribe")
 		item.Ask = true
-		m.roster.Put(tx, out, k.account, k.new, item)
+		m.needs.Roster.Put(tx, out, k.account, k.new, item)
 	}
 	m.joinOwnMove(tx, k)
-	m.inbox.Queue(tx, out, k.account, m.noticeFollowed(k, item.Name))
+	m.needs.Inbox.Queue(tx, out, k.account, m.noticeFollowed(k, item.Name))
 	return nil
 }
 
@@ -48,20 +48,4 @@ func (m *Moved) follow(tx *store.Tx, out *xmpp.Out, k claimKey, known bool) erro
 func (m *Moved) send(tx *store.Tx, out *xmpp.Out, from, to xmpp.JID, typ string) {
 	st := xmpp.Make(xmpp.NewXML("presence").Attr("type", typ).Attr("from", from.String()).Attr("to", to.String()).Bytes())
 	m.outbox.Send(tx, out, st)
-}
-
-// showPresence sends the presence of each available resource to a contact who may see it now (RFC 6121 §3.1.5).
-func (m *Moved) showPresence(account, to xmpp.JID) {
-	for _, s := range m.r.Available(account) {
-		if p, _ := s.Presence(); p != nil {
-			m.r.Send(p.Addressed(s.JID, to))
-		}
-	}
-}
-
-// hidePresence sends unavailable presence from each available resource to a contact who may not see it any more (RFC 6121 §3.2.2).
-func (m *Moved) hidePresence(account, to xmpp.JID) {
-	for _, s := range m.r.Available(account) {
-		m.r.Send(xmpp.Make(xmpp.NewXML("presence").Attr("type", "unavailable").Attr("from", s.JID.String()).Attr("to", to.String()).Bytes()))
-	}
 }

@@ -31,6 +31,14 @@ type Roster interface {
 	InboundRequest(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error
 }
 
+// Presence is what Moved needs of the presence feature; both are effects.
+type Presence interface {
+	// Announce sends the presence of each available resource to a contact (RFC 6121 §3.1.5).
+	Announce(out *xmpp.Out, account, to xmpp.JID)
+	// Withdraw sends unavailable presence from each available resource to a contact (RFC 6121 §3.2.2).
+	Withdraw(out *xmpp.Out, account, from xmpp.JID)
+}
+
 // Blocks is what Moved needs of the blocking feature.
 type Blocks interface {
 	Blocked(tx *store.Tx, account, who xmpp.JID) bool
@@ -79,13 +87,19 @@ func (o *Options) defaults() {
 	}
 }
 
+// Needs are the features that Moved stands on.
+type Needs struct {
+	Roster   Roster
+	Presence Presence
+	Blocks   Blocks
+	Inbox    Inbox
+}
+
 // Moved is the feature.
 type Moved struct {
 	r      *xmpp.Router
 	opt    Options
-	roster Roster
-	blocks Blocks
-	inbox  Inbox
+	needs  Needs
 	outbox *Outbox
 
 	mu      sync.Mutex
@@ -93,9 +107,9 @@ type Moved struct {
 }
 
 // Register hangs Moved on the router. Call Start when the router can send.
-func Register(r *xmpp.Router, roster Roster, blocks Blocks, inbox Inbox, opt Options) *Moved {
+func Register(r *xmpp.Router, needs Needs, opt Options) *Moved {
 	opt.defaults()
-	m := &Moved{r: r, opt: opt, roster: roster, blocks: blocks, inbox: inbox, running: map[claimKey]*query{}}
+	m := &Moved{r: r, opt: opt, needs: needs, running: map[claimKey]*query{}}
 	m.outbox = newOutbox(r, opt.Log)
 	r.HandleTx(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.Presence, Type: "subscribe", NS: NS, Name: "moved"}, m.arrive)
 	r.FilterIn(m.forward)

@@ -37,7 +37,7 @@ func (m *Moved) Publish(tx *store.Tx, out *xmpp.Out, account xmpp.JID, id string
 	mv.To, mv.Published, mv.Visible = to.String(), now, now.Add(m.opt.StatementDelay)
 	m.freeze(tx, account, &mv)
 	store.Moves.Put(tx, account.String(), mv)
-	m.inbox.Queue(tx, out, account, m.notice(account, m.announced(to)))
+	m.needs.Inbox.Queue(tx, out, account, m.notice(account, m.announced(to)))
 	return nil
 }
 
@@ -47,7 +47,7 @@ func (m *Moved) Retract(tx *store.Tx, out *xmpp.Out, account xmpp.JID) {
 		return
 	}
 	store.Moves.Delete(tx, account.String())
-	m.inbox.Queue(tx, out, account, m.notice(account, m.text().cancelled))
+	m.needs.Inbox.Queue(tx, out, account, m.notice(account, m.text().cancelled))
 }
 
 // freeze adds today's contacts to the readers: who revokes later may still verify.
@@ -74,7 +74,7 @@ func (m *Moved) Served(tx *store.Tx, account xmpp.JID) bool {
 }
 
 func (m *Moved) isReader(tx *store.Tx, mv store.Move, account, who xmpp.JID, servers bool) bool {
-	if m.blocks.Blocked(tx, account, who) {
+	if m.needs.Blocks.Blocked(tx, account, who) {
 		return false
 	}
 	if slices.Contains(mv.Readers, who.Bare().String()) {
@@ -82,7 +82,7 @@ func (m *Moved) isReader(tx *store.Tx, mv store.Move, account, who xmpp.JID, ser
 	}
 	return servers && who.Local == "" && slices.ContainsFunc(mv.Readers, func(reader string) bool {
 		j, err := xmpp.ParseJID(reader)
-		return err == nil && j.Domain == who.Domain && !m.blocks.Blocked(tx, account, j)
+		return err == nil && j.Domain == who.Domain && !m.needs.Blocks.Blocked(tx, account, j)
 	})
 }
 

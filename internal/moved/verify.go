@@ -33,12 +33,12 @@ func (m *Moved) arrive(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 	k := claimKey{account: rq.Account(), new: rq.From.Bare()}
 	var ok bool
 	if k.old, ok = oldJID(rq.Stanza); !ok || !m.mayQuery(tx, k) {
-		return m.roster.InboundRequest(tx, out, rq)
+		return m.needs.Roster.InboundRequest(tx, out, rq)
 	}
 	claim := store.Claim{Old: k.old.String(), Received: time.Now()}
-	item, _ := m.roster.Item(tx, k.account, k.new)
+	item, _ := m.needs.Roster.Item(tx, k.account, k.new)
 	if item.Sub.From() || item.Approved { // row 4
-		if err := m.roster.InboundRequest(tx, out, rq); err != nil {
+		if err := m.needs.Roster.InboundRequest(tx, out, rq); err != nil {
 			return err
 		}
 	} else {
@@ -59,8 +59,8 @@ func (m *Moved) mayQuery(tx *store.Tx, k claimKey) bool {
 
 // stands tells whether rows 1 and 3 let the claim through, as the transaction sees it.
 func (m *Moved) stands(tx *store.Tx, k claimKey) bool {
-	old, ok := m.roster.Item(tx, k.account, k.old)
-	return ok && old.Sub.From() && !m.blocks.Blocked(tx, k.account, k.old) && !m.blocks.Blocked(tx, k.account, k.new)
+	old, ok := m.needs.Roster.Item(tx, k.account, k.old)
+	return ok && old.Sub.From() && !m.needs.Blocks.Blocked(tx, k.account, k.old) && !m.needs.Blocks.Blocked(tx, k.account, k.new)
 }
 
 func (m *Moved) withinLimits(k claimKey) bool {
@@ -178,12 +178,12 @@ func (m *Moved) settle(tx *store.Tx, out *xmpp.Out, k claimKey, proven bool) err
 	if err != nil {
 		return err
 	}
-	item, _ := m.roster.Item(tx, k.account, k.new)
+	item, _ := m.needs.Roster.Item(tx, k.account, k.new)
 	known := item.Sub.From()
 	switch {
 	case request == nil && !known:
 		return nil // answered, withdrawn or removed meanwhile
-	case m.blocks.Blocked(tx, k.account, k.new):
+	case m.needs.Blocks.Blocked(tx, k.account, k.new):
 		if request != nil {
 			store.Pending.Delete(tx, k.key())
 		}
@@ -198,7 +198,7 @@ func (m *Moved) settle(tx *store.Tx, out *xmpp.Out, k claimKey, proven bool) err
 		return nil // shown before this claim came; it still waits for the user
 	}
 	store.Pending.Delete(tx, k.key())
-	return m.roster.InboundRequest(tx, out, &xmpp.Request{Stanza: request, Router: m.r, Class: xmpp.ToAccount})
+	return m.needs.Roster.InboundRequest(tx, out, &xmpp.Request{Stanza: request, Router: m.r, Class: xmpp.ToAccount})
 }
 
 // pendingClaim is the pending request of the new address, if it is this claim.

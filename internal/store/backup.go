@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Backup writes a consistent copy of the database to path while the store goes on. The file is complete, readable only by its owner (it
@@ -95,4 +97,33 @@ func Check(path string) (err error) {
 		return explain(path, err)
 	}
 	return nil
+}
+
+// Lock holds a database file as a running daemon does, so that nobody else opens it.
+func Lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, explain(path, bolterrors.ErrTimeout)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// CountAccounts reads a database file that nobody serves.
+func CountAccounts(path string) (n int, err error) {
+	db, err := bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, Timeout: boltOptions().Timeout})
+	if err != nil {
+		return 0, explain(path, err)
+	}
+	err = db.View(func(b *bolt.Tx) error {
+		tx := &Tx{bolt: b}
+		for range Accounts.All(tx) {
+			n++
+		}
+		return tx.err
+	})
+	return n, errors.Join(err, db.Close())
 }

@@ -1,12 +1,9 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // commit runs a batch in one transaction. Operations that fail get their error and are left out; the rest is committed
@@ -42,7 +39,6 @@ func (s *Store) tryBatch(batch []*Op) (again bool, err error) {
 	if err != nil {
 		return false, s.broken(err)
 	}
-	b.WriteFlag = 0
 	defer func() {
 		if !again && err == nil {
 			return
@@ -102,41 +98,21 @@ func (s *Store) checkSpace() error {
 }
 
 // broken takes the file out of use after a failed write or sync: what the kernel holds of it is not known any more, so
-// nothing is acknowledged until it was opened again.
+// nothing is acknowledged, or read, until it was opened again.
 func (s *Store) broken(err error) error {
-	if errors.Is(err, bolt.ErrTxClosed) {
-		return err
-	}
-	go s.reopen(err)
+	go s.abandon(err)
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// reopen closes the file and opens it again, with back-off, until that succeeds or the store is closed.
-func (s *Store) reopen(cause error) {
+func (s *Store) abandon(cause error) {
 	s.dbMu.Lock()
-	if s.db == nil {
-		s.dbMu.Unlock()
-		return
+	first := s.db != nil
+	if first {
+		_ = s.db.Close()
+		s.db, s.down = nil, cause
 	}
-	_ = s.db.Close()
-	s.db, s.down = nil, cause
 	s.dbMu.Unlock()
-	s.opt.OnState(cause)
-	for wait := time.Second; ; wait = min(wait*2, time.Minute) {
-		select {
-		case <-s.done:
-			return
-		case <-time.After(wait):
-		}
-		db, err := openFile(s.path)
-		if err != nil {
-			s.log.Error("store: still unusable", "error", err)
-			continue
-		}
-		s.dbMu.Lock()
-		s.db, s.down = db, nil
-		s.dbMu.Unlock()
-		s.opt.OnState(nil)
-		return
+	if first {
+		s.opt.OnFailure(cause)
 	}
 }

@@ -46,8 +46,8 @@ func Open(path string, opt Options) (*Store, error) {
 	if opt.QueueBytes == 0 {
 		opt.QueueBytes = 8 << 20
 	}
-	if opt.OnState == nil {
-		opt.OnState = func(error) {}
+	if opt.OnFailure == nil {
+		opt.OnFailure = func(error) {}
 	}
 	if opt.FreeSpace == nil {
 		opt.FreeSpace = freeSpace

@@ -52,3 +52,6 @@ func migrate(b *bolt.Tx, from int) error {
 	}
 	return b.Bucket([]byte(metaTable.name)).Put([]byte("schema"), []byte(strconv.Itoa(len(migrations))))
 }
+
+// Schema is the number of the schema that this version writes.
+func Schema() int { return len(migrations) }

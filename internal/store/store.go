@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	// ErrUnavailable: the file can not be written or read now; the store is reopening it with back-off.
+	// ErrUnavailable: a write or sync failed, so what the kernel holds of the file is not known any more.
 	ErrUnavailable = errors.New("the store is not available")
 	// ErrFull: free space on the file system is below the reserve. Nothing was changed.
 	ErrFull = errors.New("the disk is full: free space is below the reserve")
@@ -36,8 +36,8 @@ type Options struct {
 	Reserve int64
 	// QueueBytes bounds what is queued for the committer, in bytes; see WaitRoom. Default 8 MiB.
 	QueueBytes int64
-	// OnState is told when the store becomes unusable (err != nil) and usable again (nil), from any goroutine.
-	OnState func(err error)
+	// OnFailure is told when a write or sync failed, from any goroutine. The store is unusable from then on: it is to be closed and opened again.
+	OnFailure func(err error)
 	// FreeSpace tells the free bytes of the file system that holds path. Default: statfs.
 	FreeSpace func(path string) (int64, error)
 }
@@ -48,7 +48,7 @@ type Store struct {
 	opt  Options
 	log  *slog.Logger
 
-	dbMu sync.RWMutex // held for writing only while the file is reopened
+	dbMu sync.RWMutex // held for writing only while the file is closed
 	db   *bolt.DB
 	down error // why db is nil
 

@@ -68,8 +68,8 @@ func checkIQ(st *Stanza) error {
 // FromPeer takes a stanza from another server's stream; the caller has made sure that From is at a domain which that stream
 // proved and that To is at a domain of ours.
 func (r *Router) FromPeer(p *Peer, st *Stanza) {
-	rq := &Request{Stanza: st, Router: r, Peer: p}
-	if err := checkIQ(st); err != nil {
+	rq := &Request{Stanza: st.Edited(st.AsClient()), Router: r, Peer: p}
+	if err := checkIQ(rq.Stanza); err != nil {
 		r.fail(rq, err)
 		return
 	}

@@ -1,6 +1,7 @@
 package frame
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -204,4 +205,26 @@ func (e *Element) WithChild(raw []byte) *Element {
 		return e
 	}
 	return n
+}
+
+// AsClient is e as it reads on a client's stream: what was in the content namespace of a stream between servers is in jabber:client. Raw
+// is the same.
+func (e *Element) AsClient() *Element {
+	if e.contentNS == NSClient {
+		return e
+	}
+	c := *e
+	c.contentNS = NSClient
+	implied := func(ns string) string {
+		if ns == e.contentNS {
+			return NSClient
+		}
+		return ns
+	}
+	c.NS, c.def = implied(e.NS), implied(e.def)
+	c.Children = slices.Clone(e.Children)
+	for i := range c.Children {
+		c.Children[i].NS = implied(c.Children[i].NS)
+	}
+	return &c
 }

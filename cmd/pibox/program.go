@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"pibox/internal/config"
 )
 
-// box is the program behind the commands that do not talk to a running one.
-type box interface {
+// program is what stands behind the commands that do not talk to a running one.
+type program interface {
 	// Serve runs the daemon until ctx ends. It returns nil after a clean
 	// stop, and an *admin.Error (CodeRunning) when another daemon has the
 	// socket. What the person at the terminal must see once, such as the way
@@ -30,14 +29,4 @@ type restored struct {
 	Kept   string `json:"kept,omitempty"` // where the database that was there is now
 	Schema int    `json:"schema"`
 	Users  int    `json:"users"`
-}
-
-type unwired struct{}
-
-func (unwired) Serve(context.Context, config.Config, io.Writer) error {
-	return errors.New("this build has no server in it")
-}
-
-func (unwired) Restore(context.Context, config.Config, io.Reader, bool) (restored, error) {
-	return restored{}, errors.New("this build has no store in it")
 }

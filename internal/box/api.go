@@ -1,0 +1,270 @@
+package box
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"pibox/internal/admin"
+	"pibox/internal/health"
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/accounts"
+	"pibox/internal/xmpp/sasl"
+)
+
+// The daemon implements admin.API.
+var _ admin.API = (*Daemon)(nil)
+
+// serving is the service, or an error that says why there is none.
+func (d *Daemon) serving() (*service, error) {
+	if s := d.running(); s != nil {
+		return s, nil
+	}
+	return nil, admin.Errorf(admin.CodeFailed, "the box is not serving: %s", strings.Join(d.reasons(), "; ")).
+		Then("See 'pibox status'; it tries again by itself.")
+}
+
+// told turns an error of a feature into one for the person who asked.
+func told(err error) error {
+	var password *sasl.PasswordError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &password), errors.Is(err, accounts.ErrName):
+		return admin.Errorf(admin.CodeInvalid, "%v", err)
+	case errors.Is(err, accounts.ErrExists):
+		return admin.Errorf(admin.CodeExists, "%v", err).Then("'pibox user passwd' changes its password.")
+	case errors.Is(err, accounts.ErrClosed):
+		return admin.Errorf(admin.CodeExists, "%v", err)
+	case errors.Is(err, accounts.ErrNone):
+		return admin.Errorf(admin.CodeNotFound, "%v", err).Then("'pibox user list' shows who there is.")
+	case errors.Is(err, store.ErrFull):
+		return admin.Errorf(admin.CodeFailed, "%v", err).Then("Free some space on the disk.")
+	}
+	return err
+}
+
+// UserAdd implements admin.API.
+func (d *Daemon) UserAdd(_ context.Context, req admin.UserAddRequest) (resp admin.UserAddResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	j, err := s.box.Accounts.Parse(req.User)
+	if err != nil {
+		return resp, told(err)
+	}
+	if _, err := s.box.Accounts.Create(j, accounts.Create{Password: req.Password, Admin: req.Admin, Restricted: req.Restricted}); err != nil {
+		return resp, told(err)
+	}
+	resp.User, err = s.box.user(j)
+	return resp, err
+}
+
+// UserList implements admin.API.
+func (d *Daemon) UserList(_ context.Context, req admin.UserListRequest) (resp admin.UserListResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	err = s.box.Store.View(func(tx *store.Tx) error {
+		for key, acc := range store.Accounts.All(tx) {
+			j, err := xmpp.ParseJID(key)
+			if err != nil {
+				return err
+			}
+			if req.Domain == "" || req.Domain == j.Domain {
+				resp.Users = append(resp.Users, s.box.describe(tx, j, acc))
+			}
+		}
+		return nil
+	})
+	return resp, err
+}
+
+func (b *Box) user(j xmpp.JID) (u admin.User, err error) {
+	err = b.Store.View(func(tx *store.Tx) error {
+		acc, ok := store.Accounts.Get(tx, j.String())
+		if !ok {
+			return accounts.ErrNone
+		}
+		u = b.describe(tx, j, acc)
+		return nil
+	})
+	return u, told(err)
+}
+
+func (b *Box) describe(tx *store.Tx, j xmpp.JID, acc store.Account) admin.User {
+	u := admin.User{
+		Address: j.String(), State: admin.UserActive, Created: acc.Created, Resources: len(b.Router.Sessions(j)),
+		Admin: acc.Admin, Restricted: acc.Restricted,
+	}
+	if last, ok := store.LastSeen.Get(tx, j.String()); ok {
+		u.LastSeen = last.At
+	}
+	if mv, ok := store.Moves.Get(tx, j.String()); ok {
+		u.State, u.MovedTo = admin.UserForwarding, mv.To
+		u.ForwardingUntil = mv.Published.Add(days(b.cfg.Moved.ForwardingDays))
+		u.Contacts, u.ContactsLeft = len(mv.Readers), len(mv.Left)
+	}
+	if acc.Closed != nil {
+		u.State = admin.UserClosed
+	}
+	return u
+}
+
+// UserPassword implements admin.API.
+func (d *Daemon) UserPassword(_ context.Context, req admin.UserPasswordRequest) (resp admin.UserPasswordResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	j, err := s.box.Accounts.Parse(req.User)
+	if err != nil {
+		return resp, told(err)
+	}
+	resp.Address, resp.Ended = j.String(), len(s.box.Router.Sessions(j))
+	_, err = s.box.Accounts.SetPassword(j, req.Password)
+	return resp, told(err)
+}
+
+// UserRemove implements admin.API.
+func (d *Daemon) UserRemove(_ context.Context, req admin.UserRemoveRequest) (resp admin.UserRemoveResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	j, err := s.box.Accounts.Parse(req.User)
+	if err != nil {
+		return resp, told(err)
+	}
+	resp.Address, resp.Ended = j.String(), len(s.box.Router.Sessions(j))
+	if !req.Forward {
+		return resp, told(s.box.Accounts.Remove(j))
+	}
+	err = s.box.Router.Update(func(tx *store.Tx, out *xmpp.Out) error {
+		if err := s.box.Moved.Close(tx, j); err != nil {
+			return err
+		}
+		return s.box.Accounts.Close(tx, out, j)
+	})
+	var refused *xmpp.StanzaError
+	if errors.As(err, &refused) {
+		return resp, admin.Errorf(admin.CodeInvalid, "%s", refused.Text)
+	}
+	return resp, told(err)
+}
+
+// Backup implements admin.API. The copy is made in the data folder first: no read transaction waits for a slow reader.
+func (d *Daemon) Backup(_ context.Context, _ admin.BackupRequest, w io.Writer) (resp admin.BackupResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	dir, err := os.MkdirTemp(d.cfg.DataDir, "backup-")
+	if err != nil {
+		return resp, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	resp.Schema, resp.Taken = store.Schema(), time.Now().UTC()
+	copied := filepath.Join(dir, StoreFile)
+	if err := s.box.Store.Backup(copied); err != nil {
+		return resp, told(err)
+	}
+	f, err := os.Open(copied)
+	if err != nil {
+		return resp, err
+	}
+	defer func() { _ = f.Close() }()
+	_, err = io.Copy(w, f)
+	return resp, err
+}
+
+func (d *Daemon) reasons() []string {
+	out := []string{}
+	for _, r := range d.health.Snapshot().Reasons {
+		out = append(out, r.Text)
+	}
+	return out
+}
+
+// Status implements admin.API.
+func (d *Daemon) Status(context.Context, admin.StatusRequest) (admin.StatusResponse, error) {
+	snap := d.health.Snapshot()
+	resp := admin.StatusResponse{
+		Version: d.version, PID: os.Getpid(), State: string(snap.State), Since: snap.Since, Started: d.started, Reasons: d.reasons(),
+		Domains: []string{}, Listeners: []admin.ListenAddress{}, Memory: residentBytes(),
+		Store: admin.StoreStatus{Path: StorePath(d.cfg), Schema: store.Schema()},
+	}
+	if fi, err := os.Stat(resp.Store.Path); err == nil {
+		resp.Store.Size = fi.Size()
+	}
+	resp.Store.Free, _ = freeBytes(d.cfg.DataDir)
+	s := d.running()
+	if s == nil {
+		return resp, nil
+	}
+	resp.Domains, resp.Listeners = slices.Clone(s.box.Router.Domains()), s.addresses()
+	s.box.Router.EachSession(func(*xmpp.Session) { resp.Sessions++ })
+	if s.servers != nil {
+		resp.ServersIn, resp.ServersOut, resp.Queued = s.servers.Counts()
+	}
+	err := s.box.Store.View(func(tx *store.Tx) error {
+		for range store.Accounts.All(tx) {
+			resp.Users++
+		}
+		return nil
+	})
+	return resp, err
+}
+
+func freeBytes(dir string) (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil
+}
+
+// residentBytes is the memory that the process holds; 0 where that is not known.
+func residentBytes() int64 {
+	raw, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(raw))
+	if len(f) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(f[1], 10, 64)
+	return pages * int64(os.Getpagesize())
+}
+
+// watchDisk tells when space runs out, once a minute.
+func (d *Daemon) watchDisk(ctx context.Context) {
+	for {
+		free, err := freeBytes(d.cfg.DataDir)
+		reserve := int64(d.cfg.Store.Reserve)
+		switch {
+		case err == nil && free < reserve:
+			d.health.Set(health.Fact{Name: "disk", Severity: health.Failing, Text: "the disk is full: nothing can be stored any more. Free some space."})
+		case err == nil && free < 4*reserve:
+			d.health.Set(health.Fact{Name: "disk", Severity: health.Degraded, Text: "the disk is nearly full. Free some space."})
+		default:
+			d.health.Clear("disk")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Minute):
+		}
+	}
+}

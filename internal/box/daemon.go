@@ -1,0 +1,269 @@
+package box
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"pibox/internal/admin"
+	"pibox/internal/config"
+	"pibox/internal/health"
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/accounts"
+)
+
+// Daemon runs a box: it stays up, and tells its state, while the store is unusable, and opens it again with back-off.
+type Daemon struct {
+	cfg     config.Config
+	version string
+	log     *slog.Logger
+	out     io.Writer // what a person must see once
+	health  *health.Health
+	started time.Time
+
+	mu      sync.Mutex
+	service *service // nil while there is no usable store
+}
+
+// Serve runs a daemon until ctx ends. What a person at the terminal must see once goes to out.
+func Serve(ctx context.Context, cfg config.Config, version string, log *slog.Logger, out io.Writer) error {
+	socket, err := admin.Listen(cfg.Admin.Socket, cfg.Admin.Group)
+	if err != nil {
+		return err
+	}
+	d := &Daemon{cfg: cfg, version: version, log: log, out: out, started: time.Now(), health: health.New(time.Now, version, log)}
+	inner, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	sd := health.NewSystemd(d.health, log)
+	wg.Go(func() { sd.Run(inner) })
+	wg.Go(func() { health.NewLEDs(d.health, d.leds(), log).Run(inner) })
+	wg.Go(func() { health.NewPulse(d.health, d.roundTrip, sd.Interval(), sd.Alive, log).Run(inner) })
+	wg.Go(func() {
+		if err := admin.NewServer(log, admin.Methods(d)...).Serve(inner, socket); err != nil {
+			d.health.Set(health.Fact{Name: "admin", Severity: health.Degraded, Text: "commands can not reach the box: " + err.Error()})
+		}
+	})
+	wg.Go(func() { d.watchDisk(inner) })
+	d.run(ctx)
+	stop()
+	wg.Wait()
+	return nil
+}
+
+// run keeps a service going until ctx ends.
+func (d *Daemon) run(ctx context.Context) {
+	for wait := time.Second; ctx.Err() == nil; wait = min(wait*2, time.Minute) {
+		began := time.Now()
+		err := d.once(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if time.Since(began) > time.Minute {
+			wait = time.Second
+		}
+		d.log.Error("not serving", "error", err, "again in", wait)
+		d.health.Set(health.Fact{Name: "serving", Severity: health.Failing, Text: err.Error()})
+		d.health.Ready() // systemd must not wait for a card that is broken
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+	d.health.Stopping()
+}
+
+// once opens the store and serves until ctx ends or the store or a listener fails.
+func (d *Daemon) once(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := d.tryStore(ctx); err != nil {
+		return err
+	}
+	st, err := store.Open(StorePath(d.cfg), store.Options{
+		Log: d.log, Reserve: int64(d.cfg.Store.Reserve), QueueBytes: int64(d.cfg.Store.QueueBytes),
+		OnFailure: func(err error) { cancel(fmt.Errorf("the store failed: %w", err)) },
+	})
+	if err != nil {
+		return err
+	}
+	s, err := d.open(st)
+	if err != nil {
+		_ = st.Close()
+		return err
+	}
+	if err := d.firstAdministrator(s); err != nil {
+		s.closeListeners()
+		_ = st.Close()
+		return err
+	}
+	d.set(s)
+	defer d.set(nil)
+	d.health.Clear("serving")
+	d.health.Ready()
+	d.log.Info("serving", "domains", s.box.Router.Domains(), "version", d.version)
+	go func() {
+		<-ctx.Done()
+		if context.Cause(ctx) == context.Canceled {
+			d.health.Stopping()
+		}
+	}()
+	if err := s.run(ctx, d.log); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+func (d *Daemon) open(st *store.Store) (*service, error) {
+	domains, err := d.domains(st)
+	if err != nil {
+		return nil, err
+	}
+	b, err := New(st, d.cfg, domains, d.version, nil, d.log)
+	if err != nil {
+		return nil, err
+	}
+	return b.open()
+}
+
+// tryStore reads the file in a child process first: some damaged pages make bbolt panic in a goroutine of its own.
+func (d *Daemon) tryStore(ctx context.Context) error {
+	path := StorePath(d.cfg)
+	if _, err := os.Stat(path); err != nil {
+		return nil // it is made, or Open says why not
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	said, err := exec.CommandContext(ctx, self, "check-store", path).CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
+	return fmt.Errorf("the database can not be used: %s", first)
+}
+
+const domainSetting = "domain"
+
+// domains are those of the configuration; without any, the one that was fixed at the first start.
+func (d *Daemon) domains(st *store.Store) ([]string, error) {
+	if len(d.cfg.Domains) > 0 {
+		var out []string
+		for _, name := range d.cfg.Domains {
+			j, err := xmpp.ParseJID(name)
+			if err != nil || j.String() != j.Domain {
+				return nil, fmt.Errorf("%q is no domain", name)
+			}
+			out = append(out, j.Domain)
+		}
+		return out, d.fix(st, out[0])
+	}
+	var fixed string
+	if err := st.View(func(tx *store.Tx) error {
+		if raw, ok := store.Settings.Get(tx, domainSetting); ok {
+			return json.Unmarshal(raw, &fixed)
+		}
+		return nil
+	}); err != nil || fixed != "" {
+		return []string{fixed}, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	host, _, _ = strings.Cut(strings.ToLower(host), ".")
+	j, err := xmpp.ParseJID(host + ".local")
+	if err != nil {
+		j = xmpp.JID{Domain: "pibox.local"}
+	}
+	return []string{j.Domain}, d.fix(st, j.Domain)
+}
+
+// fix remembers the main domain of the first start: a new host name never changes it.
+func (d *Daemon) fix(st *store.Store, domain string) error {
+	return st.Update(func(tx *store.Tx) error {
+		if _, ok := store.Settings.Get(tx, domainSetting); ok {
+			return nil
+		}
+		raw, err := json.Marshal(domain)
+		store.Settings.Put(tx, domainSetting, raw)
+		return err
+	})
+}
+
+// firstAdministrator makes the account that a new box begins with, and shows its one-time password once.
+func (d *Daemon) firstAdministrator(s *service) error {
+	empty := true
+	if err := s.box.Store.View(func(tx *store.Tx) error {
+		for range store.Accounts.All(tx) {
+			empty = false
+			break
+		}
+		return nil
+	}); err != nil || !empty {
+		return err
+	}
+	j := xmpp.JID{Local: "admin", Domain: s.box.Router.Domains()[0]}
+	password, err := s.box.Accounts.Create(j, accounts.Create{Admin: true})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(d.out, "\nThis box is new. Its first administrator:\n\n    address   %s\n    password  %s   (shown only now; change it after logging in)\n\n"+
+		"Clients that ask: the box's certificate authority is %s\n\n", j, password, s.authorityPath())
+	return err
+}
+
+// leds are the lights of the configuration; "auto" is the board's own, under its newer or older name.
+func (d *Daemon) leds() health.LEDConfig {
+	h := d.cfg.Health
+	cfg := health.LEDConfig{Dir: h.LEDDir, Pin: h.GPIO, PinActiveLow: h.GPIOActiveLow}
+	if h.StatusLED == "auto" && h.PowerLED == "auto" {
+		return cfg
+	}
+	cfg.Names = []string{}
+	for _, c := range []struct{ name, newer, older string }{{h.StatusLED, "ACT", "led0"}, {h.PowerLED, "PWR", "led1"}} {
+		switch c.name {
+		case "none":
+		case "auto":
+			for _, name := range []string{c.newer, c.older} {
+				if _, err := os.Stat(filepath.Join(h.LEDDir, name)); err == nil {
+					cfg.Names = append(cfg.Names, name)
+					break
+				}
+			}
+		default:
+			cfg.Names = append(cfg.Names, c.name)
+		}
+	}
+	return cfg
+}
+
+func (d *Daemon) set(s *service) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.service = s
+}
+
+func (d *Daemon) running() *service {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.service
+}
+
+// roundTrip is what the watchdog waits for: through the router and the committer and back, without a write.
+func (d *Daemon) roundTrip(ctx context.Context) error {
+	s := d.running()
+	if s == nil {
+		return health.ErrStoreUnusable
+	}
+	return s.box.Router.Ping(ctx)
+}

@@ -1,0 +1,48 @@
+package box
+
+import (
+	"pibox/internal/moved"
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/delivery"
+	"pibox/internal/xmpp/presence"
+	"pibox/internal/xmpp/roster"
+)
+
+// feature is one thing that the box can do.
+type feature struct {
+	name     string
+	register func()
+}
+
+// features is everything that this box can do, in the order in which their hooks and filters run. One that needs another comes after it.
+func (b *Box) features() []feature {
+	r, c := b.Router, b.cfg
+	return []feature{
+		{"presence", func() { b.presence = presence.Register(r, presence.Options{}) }},
+		{"roster", func() {
+			b.roster = roster.Register(r, b.presence, roster.Options{})
+			b.Accounts.OnRemove(b.roster.Clear)
+		}},
+		{"messages", func() { b.delivery = delivery.Register(r, delivery.Options{Log: b.log}) }},
+		{"moved", func() {
+			b.Moved = moved.Register(r, moved.Needs{Roster: b.roster, Presence: b.presence, Blocks: noBlocks{}, Inbox: b.delivery}, moved.Options{
+				Log: b.log, Timeout: c.Moved.VerifyTimeout.D(), AcceptDialback: c.Moved.AcceptDialback,
+				MaxPerSender: c.Moved.PerSender, MaxPerDomain: c.Moved.PerDomain, MaxTotal: c.Moved.Total,
+				StatementDelay: c.Moved.StatementDelay.D(), Forwarding: days(c.Moved.ForwardingDays), Language: c.Language,
+			})
+			b.roster.OnChange(b.contactLeft)
+		}},
+	}
+}
+
+type noBlocks struct{}
+
+func (noBlocks) Blocked(*store.Tx, xmpp.JID, xmpp.JID) bool { return false }
+
+// contactLeft tells Moved of a contact who gave an account up: that is how a move is seen to go on.
+func (b *Box) contactLeft(tx *store.Tx, _ *xmpp.Out, c roster.Change) {
+	if (c.Old.Sub.To() && !c.Now.Sub.To()) || (c.Old.Sub.From() && !c.Now.Sub.From()) {
+		b.Moved.ContactLeft(tx, c.Account, c.Contact)
+	}
+}

@@ -1,0 +1,210 @@
+package box
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pibox/internal/admin"
+	"pibox/internal/config"
+	"pibox/internal/reach"
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/c2s"
+	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/s2s"
+)
+
+// service is a box with its listeners.
+type service struct {
+	box       *Box
+	certs     *reach.Certificates
+	clients   *c2s.Server
+	servers   *s2s.Server // nil where other servers are not talked to
+	listeners []listener
+}
+
+type listener struct {
+	name   string
+	direct bool
+	s2s    bool
+	net.Listener
+}
+
+// open makes certificates and servers and opens the listeners; nothing is accepted yet.
+func (b *Box) open() (s *service, err error) {
+	s = &service{box: b}
+	defer func() {
+		if err != nil {
+			s.closeListeners()
+		}
+	}()
+	if s.certs, err = b.certificates(); err != nil {
+		return nil, err
+	}
+	s.clients = c2s.New(c2s.Config{Router: b.Router, Accounts: b.Accounts, TLS: s.certs.TLSConfig(), Log: b.log, Options: b.clientOptions()})
+	if b.cfg.S2S.Enabled {
+		if s.servers, err = b.otherServers(s.certs); err != nil {
+			return nil, err
+		}
+		b.Router.SetRemote(s.servers)
+	}
+	return s, s.listen()
+}
+
+func (b *Box) certificates() (*reach.Certificates, error) {
+	files := map[string]reach.Files{}
+	for _, c := range b.cfg.TLS.Certificates {
+		files[c.Domain] = reach.Files{Chain: c.Chain, Key: c.Key}
+	}
+	return reach.Open(reach.Config{Dir: filepath.Join(b.cfg.DataDir, "tls"), Domains: b.Router.Domains(), Files: files, Log: b.log})
+}
+
+func (b *Box) clientOptions() c2s.Options {
+	c := b.cfg.C2S
+	return c2s.Options{
+		Conflict:          xmpp.ConflictPolicy(c.Conflict),
+		StanzaBeforeLogin: int(c.StanzaBeforeLogin), Stanza: int(c.Stanza),
+		Depth: b.cfg.Limits.Depth, Attributes: b.cfg.Limits.Attributes, Children: b.cfg.Limits.Children,
+		StanzaRate: c.StanzaRate, StanzaBurst: c.StanzaBurst, ByteRate: int(c.ByteRate), ByteBurst: int(c.ByteBurst),
+		AuthTimeout: c.AuthTimeout.D(), Connections: c.Connections, ConnectionsPerAddress: c.ConnectionsPerAddress,
+		UnauthenticatedPerAddress: c.UnauthenticatedPerAddr, ResourcesPerAccount: c.ResourcesPerAccount,
+		SendQueue: int(c.SendQueue), WriteTimeout: c.WriteTimeout.D(), Keepalive: c.Keepalive.D(), DeadAfter: c.DeadAfter.D(),
+	}
+}
+
+func (b *Box) otherServers(certs *reach.Certificates) (*s2s.Server, error) {
+	c := b.cfg.S2S
+	roots, err := trusted(c, certs)
+	if err != nil {
+		return nil, err
+	}
+	var routes []s2s.Route
+	for _, r := range c.Routes {
+		routes = append(routes, s2s.Route{Domain: r.Domain, Address: r.Address, Direct: r.TLS == "direct"})
+	}
+	return s2s.New(b.Router, s2s.Options{
+		TLS: certs.TLSConfig(), Roots: roots, Routes: routes, Resolver: b.cfg.DNS.Server, DNSTimeout: b.cfg.DNS.Timeout.D(),
+		Allow: c.Allow, Deny: c.Deny, Dialback: c.Dialback, Secret: b.Accounts.Secret(),
+		Shape:  frame.Limits{Depth: b.cfg.Limits.Depth, Attrs: b.cfg.Limits.Attributes, Children: b.cfg.Limits.Children},
+		Stanza: int(c.Stanza), StanzaRate: c.StanzaRate, ByteRate: int(c.ByteRate),
+		AuthTimeout: c.AuthTimeout.D(), ConnectTimeout: c.ConnectTimeout.D(),
+		Connections: c.Connections, ConnectionsPerAddress: c.ConnectionsPerAddress, IdleTimeout: c.IdleTimeout.D(),
+		Keepalive: c.Keepalive.D(), DeadAfter: c.DeadAfter.D(),
+		QueueBytes: int(c.QueueBytes), QueueTotal: int(c.QueueTotal), QueueTime: c.QueueTime.D(), Log: b.log,
+	})
+}
+
+// trusted are the authorities that vouch for other servers.
+func trusted(c config.S2S, certs *reach.Certificates) (*x509.CertPool, error) {
+	roots := x509.NewCertPool()
+	if c.SystemRoot {
+		if sys, err := x509.SystemCertPool(); err == nil {
+			roots = sys
+		}
+	}
+	for _, path := range c.Trust {
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate in PEM form", path)
+		}
+	}
+	return roots, nil
+}
+
+func (s *service) listen() error {
+	cfg := s.box.cfg
+	add := func(name string, addrs []string, direct, toServers bool) error {
+		for _, a := range addrs {
+			ln, err := net.Listen("tcp", a)
+			if err != nil {
+				return fmt.Errorf("listening for %s on %s: %w", name, a, err)
+			}
+			s.listeners = append(s.listeners, listener{name, direct, toServers, ln})
+		}
+		return nil
+	}
+	err := errors.Join(add("c2s", cfg.C2S.Listen, false, false), add("c2s-tls", cfg.C2S.ListenTLS, true, false))
+	if s.servers != nil {
+		err = errors.Join(err, add("s2s", cfg.S2S.Listen, false, true), add("s2s-tls", cfg.S2S.ListenTLS, true, true))
+	}
+	return err
+}
+
+func (s *service) closeListeners() {
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
+}
+
+// run accepts connections until ctx ends or a listener fails, then ends all streams, within 5 s, and closes the store.
+func (s *service) run(ctx context.Context, log *slog.Logger) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, l := range s.listeners {
+		serve := func(ctx context.Context, l listener) error { return s.clients.Serve(ctx, l.Listener, l.direct) }
+		if l.s2s {
+			serve = func(_ context.Context, l listener) error { return s.servers.Serve(l.Listener, l.direct) }
+		}
+		wg.Go(func() {
+			if err := serve(ctx, l); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	err := s.box.Start()
+	if err == nil {
+		<-ctx.Done()
+		err = context.Cause(ctx)
+		if errors.Is(err, context.Canceled) {
+			err = nil
+		}
+	}
+	s.shutdown(log)
+	cancel(nil)
+	wg.Wait()
+	return errors.Join(err, s.box.Close())
+}
+
+func (s *service) shutdown(log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.clients.Shutdown(ctx); err != nil {
+			log.Warn("clients were cut off", "error", err)
+		}
+	})
+	wg.Wait() // their good-byes go to other servers before those streams end
+	if s.servers != nil {
+		if err := s.servers.Shutdown(ctx); err != nil {
+			log.Warn("other servers were cut off", "error", err)
+		}
+	}
+}
+
+// authorityPath is the file that clients and other families may trust; "" where every certificate comes from elsewhere.
+func (s *service) authorityPath() string {
+	return filepath.Join(s.box.cfg.DataDir, "tls", "authority.pem")
+}
+
+func (s *service) addresses() []admin.ListenAddress {
+	var out []admin.ListenAddress
+	for _, l := range s.listeners {
+		out = append(out, admin.ListenAddress{Service: l.name, Address: l.Addr().String()})
+	}
+	slices.SortFunc(out, func(a, b admin.ListenAddress) int { return strings.Compare(a.Service+a.Address, b.Service+b.Address) })
+	return out
+}
