@@ -23,7 +23,7 @@ RACE ?= $(if $(shell command -v $$($(GO) env CC)),-race)
 FUZZTIME ?= 5m
 
 # The scripts that are run with an emulated build.
-SMOKE := ^TestScripts$$/^(help|usage|not_running|config)$$
+SMOKE := ^TestScripts$$/^(help|usage|not_running|config|restore)$$
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -47,11 +47,12 @@ test: ## run all tests, with the race detector where there is a C compiler
 	$(GO) test $(RACE) ./...
 
 .PHONY: check
-check: ## formatting, vet, staticcheck, who imports whom
+check: ## formatting, vet, staticcheck, who imports whom, the systemd unit
 	@unformatted=$$(gofmt -l cmd internal); test -z "$$unformatted" || { echo "not formatted (gofmt -w): $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) list -json ./... | $(GO) run ./internal/tools/importrules
+	sh image/check-unit.sh
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (5m)

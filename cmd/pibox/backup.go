@@ -16,6 +16,9 @@ import (
 	"pibox/internal/admin"
 )
 
+// timeInName is a time in the name of a file, in UTC.
+const timeInName = "20060102T150405Z"
+
 func backupCmd(a *app) *cobra.Command {
 	var force bool
 	c := &cobra.Command{
@@ -61,7 +64,7 @@ func (a *app) backupToOutput(ctx context.Context) error {
 
 func (a *app) backupToFile(ctx context.Context, path string, force bool) error {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		path = filepath.Join(path, "pibox-"+a.now().UTC().Format("20060102T150405Z")+".db")
+		path = filepath.Join(path, "pibox-"+a.now().UTC().Format(timeInName)+".db")
 	}
 	if !force && exists(path) {
 		return admin.Errorf(admin.CodeExists, "%s is there already", path).Then("Name another file, or replace it with --force.")

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 // they do themselves: it keeps accounts in memory and has the real admin
 // socket.
 type fakeBox struct {
+	wired   // the rest of the program is the real one
 	mu      sync.Mutex
 	cfg     config.Config
 	users   map[string]admin.User
@@ -45,7 +45,7 @@ func (b *fakeBox) Serve(ctx context.Context, cfg config.Config, out io.Writer) e
 		_ = conn.Close()
 	}
 	_, _ = io.WriteString(out, "serving "+strings.Join(cfg.Domains, " ")+"\n")
-	return admin.NewServer(slog.New(slog.NewTextHandler(os.Stderr, nil)), admin.Methods(b)...).Serve(ctx, l)
+	return admin.NewServer(newLog(cfg.Log), admin.Methods(b)...).Serve(ctx, l)
 }
 
 func (b *fakeBox) address(name string) string {
@@ -73,7 +73,7 @@ func (b *fakeBox) UserAdd(_ context.Context, req admin.UserAddRequest) (admin.Us
 	if _, err := b.find(req.User); err == nil {
 		return admin.UserAddResponse{}, admin.Errorf(admin.CodeExists, "%s is there already", address).Then("'pibox user passwd' gives it another password.")
 	}
-	u := admin.User{Address: address, State: admin.UserActive, Created: b.started}
+	u := admin.User{Address: address, State: admin.UserActive, Created: b.started, Admin: req.Admin, Restricted: req.Restricted}
 	b.users[address] = u
 	return admin.UserAddResponse{User: u}, nil
 }
@@ -102,6 +102,10 @@ func (b *fakeBox) UserRemove(_ context.Context, req admin.UserRemoveRequest) (ad
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	address, err := b.find(req.User)
+	if err == nil && req.Forward {
+		b.users[address] = admin.User{Address: address, State: admin.UserClosed, MovedTo: "x@new.example", Contacts: 2, ContactsLeft: 1}
+		return admin.UserRemoveResponse{Address: address}, nil
+	}
 	delete(b.users, address)
 	return admin.UserRemoveResponse{Address: address}, err
 }
@@ -135,27 +139,4 @@ func (b *fakeBox) Backup(_ context.Context, _ admin.BackupRequest, w io.Writer) 
 		}
 	}
 	return admin.BackupResponse{Schema: 1, Taken: b.started}, nil
-}
-
-func (b *fakeBox) Restore(_ context.Context, cfg config.Config, r io.Reader, replace bool) (restored, error) {
-	path := filepath.Join(cfg.DataDir, "pibox.db")
-	result := restored{Path: path, Schema: 1}
-	if exists(path) {
-		if !replace {
-			return restored{}, admin.Errorf(admin.CodeExists, "there is a database at %s", path).Then("Replace it with --replace; the old one is kept.")
-		}
-		result.Kept = path + ".old"
-		if err := os.Rename(path, result.Kept); err != nil {
-			return restored{}, err
-		}
-	}
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return restored{}, err
-	}
-	result.Users = strings.Count(string(data), "\n")
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return restored{}, err
-	}
-	return result, os.WriteFile(path, data, 0o600)
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"pibox/internal/store"
 )
 
 // TestMain lets the scripts run this test binary as the command pibox; or, with
@@ -50,6 +52,7 @@ func TestScripts(t *testing.T) {
 			"serve": cmdServe,
 			"exits": cmdExits,
 			"mode":  cmdMode,
+			"store": cmdStore,
 		},
 	})
 }
@@ -114,6 +117,18 @@ func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
 	if fmt.Sprint(code) != args[0] {
 		ts.Fatalf("%v: exit code %d, want %s", args[1:], code, args[0])
 	}
+}
+
+// cmdStore makes a new database: store pibox.db; or with a second argument
+// holds one open until the script ends, as a daemon does.
+func cmdStore(ts *testscript.TestScript, _ bool, args []string) {
+	s, err := store.Open(ts.MkAbs(args[0]), store.Options{})
+	ts.Check(err)
+	if len(args) > 1 {
+		ts.Defer(func() { _ = s.Close() })
+		return
+	}
+	ts.Check(s.Close())
 }
 
 // cmdMode wants a file's permissions: mode 600 backup.db.

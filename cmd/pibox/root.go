@@ -57,13 +57,12 @@ func (a *app) execute(ctx context.Context, args []string) int {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:               "pibox",
-		Short:             "Chat that a family runs itself",
-		Long:              rootLong,
-		Example:           "  pibox serve\n  pibox user add juliet\n  pibox status",
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Use:           "pibox",
+		Short:         "Chat that a family runs itself",
+		Long:          rootLong,
+		Example:       "  pibox serve\n  pibox user add juliet\n  pibox status",
+		SilenceErrors: true,
+		SilenceUsage:  true,
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configFile, "config", "", "configuration `file` (default: $PIBOX_CONFIG, else the user's or "+config.SystemFile+" where there is one)")

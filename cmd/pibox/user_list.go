@@ -43,10 +43,17 @@ func userListCmd(a *app) *cobra.Command {
 }
 
 func (a *app) state(u admin.User) string {
-	if u.MovedTo == "" {
-		return string(u.State)
+	text := string(u.State)
+	if u.Admin {
+		text += ", admin"
 	}
-	return fmt.Sprintf("%s to %s", u.State, u.MovedTo)
+	if u.Restricted {
+		text += ", restricted"
+	}
+	if u.MovedTo != "" {
+		text += fmt.Sprintf(", moved to %s (%d of %s followed)", u.MovedTo, u.ContactsLeft, plural(u.Contacts, "contact"))
+	}
+	return text
 }
 
 func (a *app) lastSeen(u admin.User) string {

@@ -21,7 +21,11 @@ contacts are told the new address when they ask. Wait until they had time to fol
 		Args:    cobra.ExactArgs(1),
 		RunE: ran(func(ctx context.Context, args []string) error {
 			if !yes {
-				if err := a.confirm(ctx, "Delete "+args[0]+" with all contacts and messages? This can not be undone."); err != nil {
+				question := "Delete " + args[0] + " with all contacts and messages? This can not be undone."
+				if forward {
+					question = "Close " + args[0] + " and delete its messages? Its contacts are told the new address. This can not be undone."
+				}
+				if err := a.confirm(ctx, question); err != nil {
 					return err
 				}
 			}

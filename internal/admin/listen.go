@@ -75,16 +75,30 @@ func bind(path string, gid int) (*net.UnixListener, error) {
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
 	l.SetUnlinkOnClose(false)
-	if err = os.Chmod(temporary, 0o660); err == nil && gid != os.Getegid() {
-		err = os.Chown(temporary, -1, gid)
+	if err = os.Chmod(temporary, 0o660); err == nil && gid != groupOf(temporary) {
+		if err = os.Chown(temporary, -1, gid); errors.Is(err, fs.ErrPermission) {
+			err = Errorf(CodeInvalid, "the admin socket can not be given to group %d: %v", gid, err).
+				Then("The box's own user must be in that group; or give the socket's folder to the group, with mode 2755.")
+		}
 	}
 	if err == nil {
 		err = os.Rename(temporary, path)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("admin socket: %w", err), l.Close(), os.Remove(temporary))
+		_, _ = l.Close(), os.Remove(temporary)
+		return nil, fmt.Errorf("admin socket: %w", err)
 	}
 	return l, nil
+}
+
+// groupOf returns the group of a file: that of this process, or in a folder
+// with the set-group-ID bit that of the folder.
+func groupOf(path string) int {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return -1
+	}
+	return int(info.Sys().(*syscall.Stat_t).Gid)
 }
 
 // takeLock makes this process the only daemon of the socket at path.

@@ -104,8 +104,9 @@ func (c checker) pairs(cfg *Config) {
 		{count("c2s.connections_per_address", cfg.C2S.ConnectionsPerAddress), count("c2s.connections", cfg.C2S.Connections)},
 		{count("s2s.connections_per_address", cfg.S2S.ConnectionsPerAddress), count("s2s.connections", cfg.S2S.Connections)},
 		{span("login.delay", cfg.Login.Delay), span("login.max_delay", cfg.Login.MaxDelay)},
-		{span("moved.retry_min", cfg.Moved.RetryMin), span("moved.retry_max", cfg.Moved.RetryMax)},
-		{span("health.degraded_after", cfg.Health.DegradedAfter), span("health.stalled_after", cfg.Health.StalledAfter)},
+		{span("login.max_delay", cfg.Login.MaxDelay), span("c2s.auth_timeout", cfg.C2S.AuthTimeout)},
+		{count("moved.per_sender", cfg.Moved.PerSender), count("moved.per_domain", cfg.Moved.PerDomain)},
+		{count("moved.per_domain", cfg.Moved.PerDomain), count("moved.total", cfg.Moved.Total)},
 	} {
 		if number(p.low.value) <= number(p.high.value) {
 			continue

@@ -24,14 +24,14 @@ type Config struct {
 	Log     Log     `toml:"log" doc:"What is logged, to standard error. Never bodies of messages, never secrets."`
 	Contact Contact `toml:"contact" doc:"Addresses of the people who run this box, told to anybody who asks (XEP-0157): mailto:, xmpp: or https: URIs."`
 	TLS     TLS     `toml:"tls" doc:"Certificates. Without any, the box makes its own family certificate authority."`
-	Login   Login   `toml:"login" doc:"Passwords and what slows guessing. Nobody is ever locked out."`
+	Login   Login   `toml:"login" doc:"What slows the guessing of passwords. Nobody is ever locked out."`
 	C2S     C2S     `toml:"c2s" doc:"Connections from clients."`
 	S2S     S2S     `toml:"s2s" doc:"Connections with other servers."`
 	Limits  Limits  `toml:"limits" doc:"The shape of one stanza, from anybody."`
 	DNS     DNS     `toml:"dns" doc:"Looking up other servers."`
 	Moved   Moved   `toml:"moved" doc:"Moving to another address (XEP-0283)."`
 	Store   Store   `toml:"store" doc:"The database file."`
-	Health  Health  `toml:"health" doc:"LEDs and the watchdog."`
+	Health  Health  `toml:"health" doc:"LEDs."`
 	Admin   Admin   `toml:"admin" doc:"The local socket that commands such as 'pibox user add' talk to."`
 }
 
@@ -65,20 +65,24 @@ type Certificate struct {
 	Key    string `toml:"key" doc:"PEM file of the private key."`
 }
 
-// Login configures password storage and the pace of guessing.
+// Login configures how guessing passwords is slowed. An address that logged in
+// to an account before is delayed there at most, never refused.
 type Login struct {
-	ScramIterations int      `toml:"scram_iterations" range:"4096..1000000" doc:"SCRAM hash iterations for new passwords. More costs each login more time, on the client too."`
-	FreeFailures    int      `toml:"free_failures" range:"0..1000" doc:"Wrong passwords per address, and per account, before answers are delayed."`
-	Delay           Duration `toml:"delay" range:"0s..1m" doc:"First delay; each further wrong password doubles it."`
-	MaxDelay        Duration `toml:"max_delay" range:"0s..5m" doc:"The longest delay."`
-	Forget          Duration `toml:"forget" range:"1m..168h" doc:"Wrong passwords are forgotten after this time without another."`
+	PairFree      int      `toml:"pair_free" range:"0..1000" doc:"Wrong passwords for one account from one address, and for one account from all strangers together, that cost nothing."`
+	PairRefuse    int      `toml:"pair_refuse" range:"0..10000" doc:"From so many on, a stranger's address is refused at that account until one is forgotten. 0: never."`
+	AddressFree   int      `toml:"address_free" range:"0..1000" doc:"Wrong passwords for different accounts from one address that cost nothing."`
+	AddressRefuse int      `toml:"address_refuse" range:"0..10000" doc:"From so many on, the address is refused at all accounts that it is a stranger to. 0: never."`
+	Delay         Duration `toml:"delay" range:"0s..1m" doc:"First delay; each further wrong password doubles it."`
+	MaxDelay      Duration `toml:"max_delay" range:"0s..5m" doc:"The longest delay. It is a part of the time to log in, c2s.auth_timeout."`
+	Forget        Duration `toml:"forget" range:"1m..168h" doc:"After this time one wrong password is forgotten."`
+	Trust         Duration `toml:"trust" range:"0s..8760h" doc:"How long an address that logged in to an account is no stranger to it."`
 }
 
 // C2S configures client connections.
 type C2S struct {
 	Listen    []string `toml:"listen" kind:"listen" doc:"Addresses for clients; TLS is required by STARTTLS."`
 	ListenTLS []string `toml:"listen_tls" kind:"listen" doc:"Addresses for clients with TLS from the first byte (XEP-0368)."`
-	Conflict  string   `toml:"conflict" oneof:"replace refuse rename" doc:"What happens when a client asks for a resource that another connection holds (RFC 6120 §7.7.2.2): replace ends the older one, refuse the newer one, rename gives the newer one another resource."`
+	Conflict  string   `toml:"conflict" oneof:"replace rename refuse" doc:"What happens when a client asks for a resource that another connection holds (RFC 6120 §7.7.2.2): replace ends the older one, refuse the newer one, rename gives the newer one another resource."`
 
 	StanzaBeforeLogin Bytes `toml:"stanza_before_login" range:"10000B..1MiB" doc:"Largest stanza before the password was checked. RFC 6120 §13.12 wants 10000 bytes at least."`
 	Stanza            Bytes `toml:"stanza" range:"10000B..16MiB" doc:"Largest stanza of a logged-in client."`
@@ -95,20 +99,22 @@ type C2S struct {
 
 	SendQueue    Bytes    `toml:"send_queue" range:"256KiB..256MiB" doc:"Bytes waiting for a client that does not read. Past it the client loses its connection and its stanzas go where those of an offline user go."`
 	WriteTimeout Duration `toml:"write_timeout" range:"1s..10m" doc:"A client that takes no byte for this long is gone."`
-	Keepalive    Duration `toml:"keepalive" range:"10s..1h" doc:"After this much silence the box asks a client whether it is still there."`
+	Keepalive    Duration `toml:"keepalive" range:"10s..1h" doc:"After this much silence the box asks a client whether it is still there. That wakes a phone, so it is long."`
+	TCPKeepalive Duration `toml:"tcp_keepalive" range:"10s..1h" doc:"After this much silence the kernels ask each other, which wakes no app."`
 	DeadAfter    Duration `toml:"dead_after" range:"5s..1h" doc:"A client that does not answer that for this long is gone."`
 }
 
 // S2S configures connections with other servers.
 type S2S struct {
-	Enabled    bool     `toml:"enabled" doc:"Whether the box talks with other servers at all."`
-	Listen     []string `toml:"listen" kind:"listen" doc:"Addresses for other servers (STARTTLS)."`
-	ListenTLS  []string `toml:"listen_tls" kind:"listen" doc:"Addresses for other servers with TLS from the first byte (XEP-0368)."`
-	Dialback   bool     `toml:"dialback" doc:"Accept a server whose certificate can not be verified when a call back to its domain's address confirms it (XEP-0220). Only as safe as DNS."`
-	SystemRoot bool     `toml:"system_roots" doc:"Trust the certificate authorities of this machine."`
-	Trust      []string `toml:"trust" kind:"pem" doc:"PEM files of further trusted authorities, such as another family's."`
-	Allow      []string `toml:"allow" kind:"pattern" doc:"When not empty, only these domains are talked to. *.example.org means its subdomains."`
-	Deny       []string `toml:"deny" kind:"pattern" doc:"Domains that are never talked to; wins over allow."`
+	Enabled         bool     `toml:"enabled" doc:"Whether the box talks with other servers at all."`
+	Listen          []string `toml:"listen" kind:"listen" doc:"Addresses for other servers (STARTTLS)."`
+	ListenTLS       []string `toml:"listen_tls" kind:"listen" doc:"Addresses for other servers with TLS from the first byte (XEP-0368)."`
+	Dialback        bool     `toml:"dialback" doc:"Accept a server whose certificate can not be verified when a call back to its domain's address confirms it (XEP-0220). Only as safe as DNS."`
+	DialbackDomains []string `toml:"dialback_domains" kind:"domain" doc:"The same for these domains alone."`
+	SystemRoot      bool     `toml:"system_roots" doc:"Trust the certificate authorities of this machine."`
+	Trust           []string `toml:"trust" kind:"pem" doc:"PEM files of further trusted authorities, such as another family's."`
+	Allow           []string `toml:"allow" kind:"pattern" doc:"When not empty, only these domains are talked to. *.example.org means its subdomains."`
+	Deny            []string `toml:"deny" kind:"pattern" doc:"Domains that are never talked to; wins over allow."`
 
 	Stanza                Bytes    `toml:"stanza" range:"10000B..16MiB" doc:"Largest stanza of another server. One that its own client may send must pass."`
 	StanzaRate            int      `toml:"stanza_rate" range:"1..100000" doc:"Stanzas per second from one connection in the long run."`
@@ -118,8 +124,9 @@ type S2S struct {
 	Connections           int      `toml:"connections" range:"1..100000" doc:"Incoming connections in total."`
 	ConnectionsPerAddress int      `toml:"connections_per_address" range:"1..100000" doc:"Incoming connections from one address (IPv6: from one /64)."`
 	IdleTimeout           Duration `toml:"idle_timeout" range:"1m..24h" doc:"A connection that carried no stanza for this long is closed."`
-	Keepalive             Duration `toml:"keepalive" range:"10s..1h" doc:"After this much silence the box asks whether the other server is still there."`
-	DeadAfter             Duration `toml:"dead_after" range:"5s..1h" doc:"A server that does not answer that for this long is gone."`
+	Keepalive             Duration `toml:"keepalive" range:"10s..1h" doc:"After this much silence the box sends white space to the other server."`
+	DeadAfter             Duration `toml:"dead_after" range:"5s..1h" doc:"A server whose machine does not confirm what was sent for this long is gone."`
+	WriteTimeout          Duration `toml:"write_timeout" range:"1s..10m" doc:"A server that takes no byte for this long is gone."`
 	QueueBytes            Bytes    `toml:"queue_bytes" range:"512KiB..1GiB" doc:"Bytes waiting for one domain; past it stanzas come back to their senders."`
 	QueueTotal            Bytes    `toml:"queue_total" range:"512KiB..4GiB" doc:"Bytes waiting for all domains together."`
 	QueueTime             Duration `toml:"queue_time" range:"10s..168h" doc:"A stanza that could not be delivered for this long comes back to its sender."`
@@ -151,14 +158,11 @@ type DNS struct {
 type Moved struct {
 	VerifyTimeout  Duration `toml:"verify_timeout" range:"1s..5m" doc:"Time that the old address has to answer."`
 	AcceptDialback bool     `toml:"accept_dialback" doc:"Accept the answer of a server that only dialback vouches for."`
-	PerSender      int      `toml:"per_sender" range:"1..1000" doc:"Verifications per hour for one new address. Over a limit a claim is an ordinary contact request."`
-	PerDomain      int      `toml:"per_domain" range:"1..10000" doc:"Verifications per hour for one remote domain."`
-	Total          int      `toml:"total" range:"1..100000" doc:"Verifications per hour in total."`
-	InFlight       int      `toml:"in_flight" range:"1..1000" doc:"Verifications at the same time."`
+	PerSender      int      `toml:"per_sender" range:"1..1000" doc:"Verifications under way at the same time for one new address. Over a limit a claim is an ordinary contact request."`
+	PerDomain      int      `toml:"per_domain" range:"1..10000" doc:"Verifications under way for new addresses of one domain."`
+	Total          int      `toml:"total" range:"1..100000" doc:"Verifications under way in total."`
 	ForwardingDays int      `toml:"forwarding_days" range:"90..3650" doc:"Days that an account which moved away keeps answering where it went."`
 	StatementDelay Duration `toml:"statement_delay" range:"0s..168h" doc:"Time in which a published move can be cancelled before others can read it. Clients publish and notify at once, so 0s is what works with them."`
-	RetryMin       Duration `toml:"retry_min" range:"1s..1h" doc:"First pause before something another server did not confirm is sent again; doubles."`
-	RetryMax       Duration `toml:"retry_max" range:"1m..24h" doc:"Longest such pause."`
 }
 
 // Store configures the database.
@@ -167,15 +171,13 @@ type Store struct {
 	QueueBytes Bytes `toml:"queue_bytes" range:"1MiB..1GiB" doc:"Bytes waiting to be written. While it is full, connections are not read from."`
 }
 
-// Health configures what a person and the service manager see of the state.
+// Health configures where the state is shown.
 type Health struct {
-	StatusLED     string   `toml:"status_led" kind:"led" doc:"Name of the LED that shows the state. auto: ACT or led0 where there is one; none: leave LEDs alone."`
-	PowerLED      string   `toml:"power_led" kind:"led" doc:"Name of the second LED. auto: PWR or led1 where there is one; none: leave it alone."`
-	LEDDir        string   `toml:"led_dir" doc:"The kernel's LED class."`
-	GPIO          string   `toml:"gpio" kind:"gpio" doc:"A GPIO pin with an LED on it instead, such as GPIO17. Empty: none."`
-	GPIOActiveLow bool     `toml:"gpio_active_low" doc:"The LED at that pin shines when the pin is low."`
-	DegradedAfter Duration `toml:"degraded_after" range:"1s..1m" doc:"A write to the card that takes longer makes the state degraded."`
-	StalledAfter  Duration `toml:"stalled_after" range:"10s..10m" doc:"A write that takes longer counts as stuck: the watchdog is no longer fed."`
+	StatusLED     string `toml:"status_led" kind:"led" doc:"Name of the LED that shows the state. auto: ACT or led0 where there is one; none: leave LEDs alone."`
+	PowerLED      string `toml:"power_led" kind:"led" doc:"Name of a second LED, which shows the same. auto: PWR or led1 where there is one; none: leave it alone."`
+	LEDDir        string `toml:"led_dir" doc:"The kernel's LED class."`
+	GPIO          string `toml:"gpio" kind:"gpio" doc:"A GPIO pin with an LED on it instead, such as GPIO17. Empty: none."`
+	GPIOActiveLow bool   `toml:"gpio_active_low" doc:"The LED at that pin shines when the pin is low."`
 }
 
 // Admin configures the local administration socket.
@@ -197,21 +199,20 @@ func Default() Config {
 		},
 		TLS: TLS{MinVersion: "1.2", Certificates: []Certificate{}},
 		Login: Login{
-			ScramIterations: 10000, FreeFailures: 5,
-			Delay: seconds(1), MaxDelay: seconds(30), Forget: Duration(time.Hour),
+			PairFree: 5, PairRefuse: 20, AddressFree: 10, AddressRefuse: 30,
+			Delay: seconds(1), MaxDelay: seconds(20), Forget: minutes(10), Trust: Duration(30 * 24 * time.Hour),
 		},
 		C2S:    defaultC2S(),
 		S2S:    defaultS2S(),
 		Limits: Limits{Depth: 64, Attributes: 64, Children: 4096},
 		DNS:    DNS{Timeout: seconds(10)},
 		Moved: Moved{
-			VerifyTimeout: seconds(30), PerSender: 10, PerDomain: 60, Total: 600, InFlight: 32,
-			ForwardingDays: 90, RetryMin: seconds(30), RetryMax: Duration(6 * time.Hour),
+			VerifyTimeout: seconds(30), PerSender: 5, PerDomain: 50, Total: 200,
+			ForwardingDays: 90,
 		},
-		Store: Store{Reserve: 64 << 20, QueueBytes: 8 << 20},
+		Store: Store{Reserve: 32 << 20, QueueBytes: 8 << 20},
 		Health: Health{
 			StatusLED: "auto", PowerLED: "auto", LEDDir: "/sys/class/leds",
-			DegradedAfter: seconds(5), StalledAfter: seconds(90),
 		},
 	}
 }
@@ -222,22 +223,25 @@ func defaultC2S() C2S {
 		StanzaBeforeLogin: 10_000, Stanza: 256 << 10,
 		StanzaRate: 100, StanzaBurst: 2000, ByteRate: 1 << 20, ByteBurst: 4 << 20,
 		AuthTimeout: seconds(60), Connections: 2000, ConnectionsPerAddress: 200,
-		UnauthenticatedPerAddr: 60, ResourcesPerAccount: 50,
-		SendQueue: 4 << 20, WriteTimeout: seconds(60), Keepalive: seconds(180), DeadAfter: seconds(60),
+		UnauthenticatedPerAddr: 100, ResourcesPerAccount: 50,
+		SendQueue: 1 << 20, WriteTimeout: seconds(30),
+		Keepalive: minutes(15), TCPKeepalive: minutes(5), DeadAfter: seconds(60),
 	}
 }
 
 func defaultS2S() S2S {
 	return S2S{
 		Enabled: true, Listen: []string{":5269"}, ListenTLS: []string{":5270"},
-		SystemRoot: true, Trust: []string{}, Allow: []string{}, Deny: []string{},
+		SystemRoot: true, Trust: []string{}, DialbackDomains: []string{}, Allow: []string{}, Deny: []string{},
 		Stanza: 512 << 10, StanzaRate: 500, ByteRate: 4 << 20,
 		AuthTimeout: seconds(60), ConnectTimeout: seconds(20),
 		Connections: 1000, ConnectionsPerAddress: 50,
-		IdleTimeout: Duration(30 * time.Minute), Keepalive: seconds(180), DeadAfter: seconds(60),
-		QueueBytes: 4 << 20, QueueTotal: 32 << 20, QueueTime: Duration(15 * time.Minute),
+		IdleTimeout: minutes(30), Keepalive: minutes(3), DeadAfter: seconds(60), WriteTimeout: seconds(60),
+		QueueBytes: 1 << 20, QueueTotal: 16 << 20, QueueTime: minutes(2),
 		Routes: []Route{},
 	}
 }
+
+func minutes(n int) Duration { return seconds(60 * n) }
 
 func seconds(n int) Duration { return Duration(time.Duration(n) * time.Second) }

@@ -152,20 +152,20 @@ p:12: admin.group: there is no group "no-such-group-here" on this machine`},
 		{"values against each other", `
 [login]
 delay = "1m"
-[health]
-stalled_after = "10s"
-degraded_after = "20s"
+[moved]
+per_domain = 10
+per_sender = 20
 [s2s]
-queue_total = "1MiB"
+queue_total = "512KiB"
 [limits]
 depth = 1_000_000_000_000
 [c2s]
 stanza_before_login = "1MiB"
 connections = 100
 `, `
-p:3: login.delay: 1m must not be more than login.max_delay, which is 30s
-p:6: health.degraded_after: 20s must not be more than health.stalled_after, which is 10s
-p:8: s2s.queue_total: 1MiB must not be less than s2s.queue_bytes, which is 4MiB
+p:3: login.delay: 1m must not be more than login.max_delay, which is 20s
+p:6: moved.per_sender: 20 must not be more than moved.per_domain, which is 10
+p:8: s2s.queue_total: 512KiB must not be less than s2s.queue_bytes, which is 1MiB
 p:10: limits.depth: 1000000000000 is out of range: 8 to 1000
 p:12: c2s.stanza_before_login: 1MiB must not be more than c2s.stanza, which is 256KiB
 p:13: c2s.connections: 100 must not be less than c2s.connections_per_address, which is 200`},

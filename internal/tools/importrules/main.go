@@ -1,10 +1,11 @@
 // Command importrules checks who imports whom, as docs/architecture.md says:
 //
-//   - the core, internal/xmpp, imports no feature;
+//   - the core, internal/xmpp with its part frame, imports no feature;
 //   - a feature, internal/xmpp/NAME or internal/moved or internal/portable,
-//     imports the core and the store, never another feature;
-//   - only cmd/pibox wires features; internal/config and internal/admin import
-//     nothing of ours;
+//     imports the core, the store and plain tools (see tools), never another
+//     feature;
+//   - only internal/box wires features;
+//   - internal/config and internal/admin import nothing of ours;
 //   - only internal/store imports bbolt, only internal/health imports periph
 //     and go-systemd.
 //
@@ -94,21 +95,30 @@ func ours(from, to string) string {
 	switch {
 	case from == module+"/internal/config", from == module+"/internal/admin":
 		return "it is to import nothing of ours"
+	case isTool(from) && !isTool(to):
+		return "a plain tool imports nothing of ours but plain tools"
 	case from == core && isFeature(to):
 		return "the core imports no feature"
 	case isFeature(from) && isFeature(to):
 		return "a feature imports no other feature; state a small interface instead"
-	case isFeature(from) && to != core && to != module+"/internal/store":
-		return "a feature imports the core and the store only"
-	case isFeature(to) && from != module+"/cmd/pibox":
-		return "only cmd/pibox wires features"
+	case isFeature(from) && !isTool(to) && to != core && to != module+"/internal/store":
+		return "a feature imports the core, the store and plain tools only"
+	case isFeature(to) && from != module+"/internal/box":
+		return "only internal/box wires features"
 	}
 	return ""
 }
 
 func isFeature(path string) bool {
-	return strings.HasPrefix(path, core+"/") ||
+	return strings.HasPrefix(path, core+"/") && !isTool(path) ||
 		path == module+"/internal/moved" || path == module+"/internal/portable"
+}
+
+// isTool tells whether path is one of the packages under the core that know
+// nothing of the box: how bytes are cut, how a login is computed, how fast is
+// too fast.
+func isTool(path string) bool {
+	return slices.Contains([]string{core + "/frame", core + "/sasl", core + "/throttle"}, path)
 }
 
 // libraryOwner returns the one package that may import a library, or nothing
