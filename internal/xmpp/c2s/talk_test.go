@@ -98,7 +98,6 @@ func runTalk(t *testing.T, text string) {
 func (k *talk) end() {
 	for _, p := range k.peers {
 		_ = p.raw.Close()
-		p.in.pause(false)
 	}
 	if k.box != nil {
 		k.box.stop(k.t)
@@ -195,10 +194,8 @@ func (k *talk) client(who, what string) error {
 func (k *talk) connect(direct bool) *peer {
 	ours, theirs := net.Pipe()
 	go k.box.server.ServeConn(theirs, direct)
-	p := &peer{raw: ours, values: map[string]string{}}
-	p.in = newPump(ours)
-	p.reader, p.writer = p.in, ours
-	return p
+	nc := newPumped(ours)
+	return &peer{raw: nc, in: nc.in, reader: nc.in, writer: nc, values: map[string]string{}}
 }
 
 // peer is a client's end.
@@ -287,7 +284,7 @@ func (p *peer) startTLS(b *box, words []string) error {
 	if left := p.in.peek(); len(left) > 0 {
 		return fmt.Errorf("before TLS the server sent\n  %s", left)
 	}
-	tc := tls.Client(pumped{p.raw, p.in}, config)
+	tc := tls.Client(p.raw, config)
 	if err := tc.Handshake(); err != nil {
 		return err
 	}
@@ -296,13 +293,50 @@ func (p *peer) startTLS(b *box, words []string) error {
 	return nil
 }
 
-// pumped is a connection that is read by a pump.
+// pumped is a connection with the buffers that a kernel gives it, without limits: it is read by a pump, and writing to it never waits.
 type pumped struct {
 	net.Conn
-	in *pump
+	in   *pump
+	out  chan []byte
+	done chan struct{}
 }
 
-func (p pumped) Read(b []byte) (int, error) { return p.in.Read(b) }
+func newPumped(nc net.Conn) *pumped {
+	p := &pumped{nc, newPump(nc), make(chan []byte, 1000), make(chan struct{})}
+	go func() {
+		for {
+			select {
+			case b := <-p.out:
+				_, _ = nc.Write(b)
+			case <-p.done:
+				return
+			}
+		}
+	}()
+	return p
+}
+
+func (p *pumped) Read(b []byte) (int, error) { return p.in.Read(b) }
+
+func (p *pumped) Write(b []byte) (int, error) {
+	select {
+	case p.out <- bytes.Clone(b):
+		return len(b), nil
+	case <-p.done:
+		return 0, net.ErrClosed
+	}
+}
+
+func (p *pumped) Close() error {
+	select {
+	case <-p.done:
+		return nil
+	default:
+	}
+	close(p.done)
+	p.in.pause(false)
+	return p.Conn.Close()
+}
 
 // bound does all from the header to the bound resource.
 func (p *peer) bound(b *box, resource string) error {
@@ -323,7 +357,9 @@ func (p *peer) bound(b *box, resource string) error {
 		func() error {
 			return p.send("<iq type='set' id='b'><bind xmlns='" + nsBind + "'><resource>" + resource + "</resource></bind></iq>")
 		},
-		func() error { return p.expect("<iq type='result' id='b'><bind xmlns='" + nsBind + "'><jid>(jid*)</jid></bind></iq>") },
+		func() error {
+			return p.expect("<iq type='result' id='b'><bind xmlns='" + nsBind + "'><jid>(jid*)</jid></bind></iq>")
+		},
 	} {
 		if err := step(); err != nil {
 			return err
