@@ -145,13 +145,14 @@ func record(c sasl.Credentials) store.Account {
 
 // Info is what an administrator sees of an account.
 type Info struct {
-	JID        xmpp.JID
-	Created    time.Time
-	Admin      bool
-	Restricted bool
-	OneTime    bool       // the password is one that the box made
-	Closed     *time.Time // since when
-	Sessions   int        // that are connected
+	JID      xmpp.JID
+	Role     Role
+	Created  time.Time
+	OneTime  bool        // the password is one that the box made
+	Closed   time.Time   // zero: it is not
+	Moved    *store.Move // nil: it did not announce a move
+	LastSeen time.Time   // when the last session ended; zero: never
+	Sessions int         // that are connected
 }
 
 // List gives all accounts, closed ones included, sorted by address.
@@ -163,7 +164,7 @@ func (a *Accounts) List() ([]Info, error) {
 			if err != nil {
 				return fmt.Errorf("accounts: the record of %q: %w", key, err)
 			}
-			list = append(list, Info{JID: j, Created: acc.Created, Admin: acc.Admin, Restricted: acc.Restricted, OneTime: acc.OneTime, Closed: acc.Closed})
+			list = append(list, info(tx, j, acc))
 		}
 		return nil
 	})
@@ -172,4 +173,18 @@ func (a *Accounts) List() ([]Info, error) {
 	}
 	slices.SortFunc(list, func(x, y Info) int { return strings.Compare(x.JID.String(), y.JID.String()) })
 	return list, err
+}
+
+func info(tx *store.Tx, j xmpp.JID, acc store.Account) Info {
+	i := Info{JID: j, Role: Role{acc.Admin, acc.Restricted}, Created: acc.Created, OneTime: acc.OneTime}
+	if acc.Closed != nil {
+		i.Closed = *acc.Closed
+	}
+	if mv, ok := store.Moves.Get(tx, j.String()); ok {
+		i.Moved = &mv
+	}
+	if last, ok := store.LastSeen.Get(tx, j.String()); ok {
+		i.LastSeen = last.At
+	}
+	return i
 }

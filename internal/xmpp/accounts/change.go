@@ -2,7 +2,6 @@ package accounts
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,21 +10,20 @@ import (
 	"pibox/internal/xmpp/sasl"
 )
 
-// New accounts.
-type Create struct {
-	Password   string // "": the box makes a one-time password
-	Admin      bool
-	Restricted bool
+// Role is what an account may do beside chatting.
+type Role struct {
+	Admin      bool // may administer the box
+	Restricted bool // may not announce a move
 }
 
-// Create makes an account and returns the one-time password, where it made one: nobody can ever read it again. A password that can not be used
-// gives a *sasl.PasswordError.
-func (a *Accounts) Create(account xmpp.JID, opt Create) (oneTime string, err error) {
-	acc, oneTime, err := newRecord(opt.Password)
+// Create makes an account and returns the one-time password that it made where password is "": nobody can ever read it again. A password that
+// can not be used gives a *sasl.PasswordError, a name that is taken ErrExists or ErrClosed.
+func (a *Accounts) Create(account xmpp.JID, password string, role Role) (oneTime string, err error) {
+	acc, oneTime, err := newRecord(password)
 	if err != nil {
 		return "", err
 	}
-	acc.Admin, acc.Restricted = opt.Admin, opt.Restricted
+	acc.Admin, acc.Restricted = role.Admin, role.Restricted
 	err = a.router.Update(func(tx *store.Tx, out *xmpp.Out) error {
 		if old, ok := store.Accounts.Get(tx, account.String()); ok {
 			return exists(account, old)
@@ -78,10 +76,10 @@ func open(tx *store.Tx, account xmpp.JID) (store.Account, error) {
 
 // SetPassword gives an account a new password ("": a one-time password, which is returned) and ends its sessions: whoever knows the
 // new one logs in again.
-func (a *Accounts) SetPassword(account xmpp.JID, password string) (oneTime string, err error) {
+func (a *Accounts) SetPassword(account xmpp.JID, password string) (oneTime string, ended int, err error) {
 	fresh, oneTime, err := newRecord(password)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	err = a.router.Update(func(tx *store.Tx, out *xmpp.Out) error {
 		acc, err := open(tx, account)
@@ -91,29 +89,30 @@ func (a *Accounts) SetPassword(account xmpp.JID, password string) (oneTime strin
 		acc.SHA1, acc.SHA256, acc.OneTime = fresh.SHA1, fresh.SHA256, fresh.OneTime
 		store.Accounts.Put(tx, account.String(), acc)
 		// RFC 6120 §4.9.3.16: what the streams were authenticated by is no more.
-		out.After(func() { a.endSessions(account, "reset", "the password was changed: log in with the new one") })
+		out.After(func() { ended = a.endSessions(account, "reset", "the password was changed: log in with the new one") })
 		return nil
 	})
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	return oneTime, nil
+	return oneTime, ended, nil
 }
 
 // Remove deletes an account with all that is kept of it and tells its contacts. Its name may be given again. A closed account is not
 // removed: its forwarding address and its name stay.
-func (a *Accounts) Remove(account xmpp.JID) error {
-	return a.router.Update(func(tx *store.Tx, out *xmpp.Out) error {
+func (a *Accounts) Remove(account xmpp.JID) (ended int, err error) {
+	err = a.router.Update(func(tx *store.Tx, out *xmpp.Out) error {
 		if _, err := open(tx, account); err != nil {
 			return err
 		}
-		if err := a.clear(tx, out, account); err != nil {
+		if err := a.clear(tx, out, account, &ended); err != nil {
 			return err
 		}
 		store.Moves.Delete(tx, account.String())
 		store.Accounts.Delete(tx, account.String())
 		return nil
 	})
+	return ended, err
 }
 
 // Close closes an account within a transaction, by its owner's explicit act: nobody logs in any more, all that is kept of it goes but
@@ -123,7 +122,7 @@ func (a *Accounts) Close(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error {
 	if err != nil {
 		return err
 	}
-	if err := a.clear(tx, out, account); err != nil {
+	if err := a.clear(tx, out, account, new(int)); err != nil {
 		return err
 	}
 	now := time.Now().UTC()
@@ -132,26 +131,26 @@ func (a *Accounts) Close(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error {
 }
 
 // clear ends an account's life on this box, but for its own record and its move.
-func (a *Accounts) clear(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error {
-	var errs error
+func (a *Accounts) clear(tx *store.Tx, out *xmpp.Out, account xmpp.JID, ended *int) error {
 	for _, f := range a.onRemove {
-		errs = errors.Join(errs, f(tx, out, account))
-	}
-	if errs != nil {
-		return errs
+		if err := f(tx, out, account); err != nil {
+			return err
+		}
 	}
 	store.ClearAccount(tx, account.String())
 	out.After(func() {
 		a.router.SetExists(account, false)
-		a.endSessions(account, "not-authorized", "the account does not exist any more")
+		*ended = a.endSessions(account, "not-authorized", "the account does not exist any more")
 	})
 	return nil
 }
 
-func (a *Accounts) endSessions(account xmpp.JID, condition, text string) {
-	for _, s := range a.router.Sessions(account) {
+func (a *Accounts) endSessions(account xmpp.JID, condition, text string) int {
+	list := a.router.Sessions(account)
+	for _, s := range list {
 		s.Close(&xmpp.StreamError{Condition: condition, Text: text})
 	}
+	return len(list)
 }
 
 // passwordLetters leaves out what is mistaken for something else when it is read aloud or copied by hand.

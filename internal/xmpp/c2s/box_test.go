@@ -43,7 +43,7 @@ func newBox(t testing.TB, dir string, log *slog.Logger, opt Options) *box {
 	}
 	for _, j := range []string{"romeo@montague.example", "juliet@capulet.example"} {
 		account := xmpp.MustJID(j)
-		if _, err := b.accounts.Create(account, accounts.Create{Password: account.Local}); err != nil {
+		if _, err := b.accounts.Create(account, account.Local, accounts.Role{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -99,3 +99,7 @@ func deliverOnline(r *xmpp.Router) {
 	r.Handle(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.Message, Type: "*"}, to)
 	r.Handle(xmpp.Key{Class: xmpp.ToResource, Kind: xmpp.Message, Type: "*"}, to)
 }
+
+func romeo() xmpp.JID { return xmpp.MustJID("romeo@montague.example") }
+
+func conflictPolicy(s string) xmpp.ConflictPolicy { return xmpp.ConflictPolicy(s) }

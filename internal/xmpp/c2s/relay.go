@@ -30,7 +30,7 @@ func (c *conn) relay() error {
 		if se := r.FromSession(c.session, el); se != nil {
 			return se
 		}
-		if err := c.pause(c.stanzas.Take(c.in.last, 1)); err != nil {
+		if err := c.pause(c.stanzas.Take(time.Now(), 1)); err != nil {
 			return err
 		}
 	}
