@@ -144,6 +144,9 @@ func (s *script) do(head, xml string) error {
 	case strings.HasPrefix(head, "box opens"):
 		return s.boxOpens(strings.TrimPrefix(head, "box opens"))
 	case head == "peer sends":
+		if strings.HasPrefix(xml, "<success") {
+			s.r.Restart(s.conn)
+		}
 		_, err := io.WriteString(s.conn, s.fill(xml))
 		return err
 	case head == "box sends":
@@ -412,6 +415,9 @@ func differ(want, have *frame.Node) string {
 
 func (s *script) closes() error {
 	ev, err := s.next()
+	for err == nil && ev.Kind == frame.KindSpace {
+		ev, err = s.next()
+	}
 	if err != nil || ev.Kind != frame.KindEnd {
 		return fmt.Errorf("the box did not end the stream: %+v %v", ev, err)
 	}
