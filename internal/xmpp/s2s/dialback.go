@@ -127,7 +127,7 @@ func (s *Server) confirm(ctx context.Context, p pair, streamID, key string) (val
 	if err != nil {
 		return false, err
 	}
-	t.finish(nil)
+	s.wg.Go(func() { t.finish(nil) })
 	if d.typ == "error" {
 		return false, &failure{stanza.RemoteServerNotFound, true, errors.New("the authoritative server says " + d.cause)}
 	}

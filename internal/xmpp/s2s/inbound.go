@@ -27,7 +27,7 @@ func (s *Server) serve(conn net.Conn, direct bool) {
 
 func (t *stream) welcome(direct bool) error {
 	if !direct {
-		if err := t.openIn("<starttls xmlns='" + nsTLS + "'><required/></starttls>"); err != nil {
+		if err := t.openIn(); err != nil {
 			return err
 		}
 		el, err := t.element()
@@ -50,7 +50,7 @@ func (t *stream) welcome(direct bool) error {
 		return err
 	}
 	t.useTLS(conn)
-	if err := t.openIn(t.features()); err != nil {
+	if err := t.openIn(); err != nil {
 		return err
 	}
 	return t.run()
@@ -76,8 +76,11 @@ func (s *Server) serverTLS(local string, direct bool) *tls.Config {
 	return cfg
 }
 
-// features are offered over TLS.
+// features are what is offered: before TLS nothing but TLS.
 func (t *stream) features() string {
+	if t.conn == t.socket {
+		return "<starttls xmlns='" + nsTLS + "'><required/></starttls>"
+	}
 	f := "<dialback xmlns='" + nsDialbackFeature + "'><errors/></dialback>"
 	if t.sasl {
 		return f
@@ -91,7 +94,7 @@ func (t *stream) features() string {
 }
 
 // openIn reads the peer's header and answers it.
-func (t *stream) openIn(features string) error {
+func (t *stream) openIn() error {
 	t.headerSent = false
 	t.streamID = rand.Text()
 	h, err := t.header()
@@ -103,7 +106,7 @@ func (t *stream) openIn(features string) error {
 	}
 	b := appendHeader(nil, t.pair.local, t.pair.remote, t.streamID)
 	t.headerSent = true
-	return t.send(append(append(append(b, "<stream:features>"...), features...), "</stream:features>"...))
+	return t.send(append(append(append(b, "<stream:features>"...), t.features()...), "</stream:features>"...))
 }
 
 // checkHeader checks the header of a server that connected to us and takes its addresses (RFC 6120 §4.7, §4.9.3).
@@ -219,7 +222,7 @@ func (t *stream) authorized() error {
 	}
 	t.sasl = true
 	t.r.Restart(t.conn)
-	if err := t.openIn(t.features()); err != nil {
+	if err := t.openIn(); err != nil {
 		return err
 	}
 	for _, d := range t.s.router.Domains() {

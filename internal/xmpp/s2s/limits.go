@@ -5,38 +5,27 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"pibox/internal/xmpp/throttle"
 )
 
-// rate is a token bucket for stanzas and one for bytes, of two seconds each. Time that is owed is waited for by the reader alone.
-type rate struct {
-	stanzas, bytes bucket
-}
+// burst is how many seconds of its rate a connection may send at once.
+const burst = 2
 
-type bucket struct {
-	perSecond float64
-	tokens    float64
-	at        time.Time
-}
+// rate bounds what one connection sends.
+type rate struct{ stanzas, bytes throttle.Bucket }
 
 func newRate(stanzas, bytes int) rate {
-	now := time.Now()
-	return rate{bucket{float64(stanzas), 2 * float64(stanzas), now}, bucket{float64(bytes), 2 * float64(bytes), now}}
-}
-
-// take uses n tokens, which may leave a debt, and tells how long it takes to pay it back.
-func (b *bucket) take(n float64) time.Duration {
-	now := time.Now()
-	b.tokens = min(b.tokens+now.Sub(b.at).Seconds()*b.perSecond, 2*b.perSecond) - n
-	b.at = now
-	if b.tokens >= 0 {
-		return 0
+	return rate{
+		throttle.NewBucket(float64(stanzas), burst*float64(stanzas)),
+		throttle.NewBucket(float64(bytes), burst*float64(bytes)),
 	}
-	return time.Duration(-b.tokens / b.perSecond * float64(time.Second))
 }
 
-// wait accounts for an element and waits while the peer is too fast.
+// wait accounts for an element and keeps the reader from the next while the peer is too fast.
 func (r *rate) wait(ctx context.Context, size int) error {
-	d := max(r.stanzas.take(1), r.bytes.take(float64(size)))
+	now := time.Now()
+	d := max(r.stanzas.Take(now, 1), r.bytes.Take(now, size))
 	if d <= 0 {
 		return nil
 	}

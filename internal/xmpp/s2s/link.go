@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -25,6 +26,7 @@ type link struct {
 	running bool    // a goroutine writes or connects
 	stream  *stream // nil: not connected
 	wake    chan struct{}
+	connect context.CancelFunc // ends the attempt to connect; nil while there is none
 	timer   *time.Timer
 
 	fails   int
@@ -226,7 +228,19 @@ func (s *Server) giveUp(l *link) {
 }
 
 func (s *Server) tryLink(l *link) {
-	t, err := s.connect(s.connecting, l.pair)
+	ctx, cancel := context.WithCancel(s.connecting)
+	defer cancel()
+	s.mu.Lock()
+	l.connect = cancel
+	s.mu.Unlock()
+	t, err := s.connect(ctx, l.pair)
+	s.mu.Lock()
+	l.connect = nil
+	attached := l.stream != nil
+	s.mu.Unlock()
+	if err != nil && attached {
+		return
+	}
 	if err == nil {
 		s.mu.Lock()
 		l.failure, l.retryAt = nil, time.Time{}
@@ -315,6 +329,9 @@ func (s *Server) attach(p pair, t *stream) {
 	}
 	l.stream = t
 	l.fails, l.failure, l.retryAt = 0, nil, time.Time{}
+	if l.connect != nil {
+		l.connect() // a peer that reached us may be one that we can not reach
+	}
 	select {
 	case l.wake <- struct{}{}:
 	default:

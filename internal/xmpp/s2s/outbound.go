@@ -65,7 +65,7 @@ func (s *Server) try(ctx context.Context, p pair, tg target, then func(*stream, 
 		err = ctx.Err()
 	}
 	if err != nil {
-		t.finish(err)
+		s.wg.Go(func() { t.finish(err) })
 		return nil, negotiationFailure(err)
 	}
 	t.log.Info("stream to another server", "local", p.local, "remote", p.remote, "host", tg.host, "port", tg.port,

@@ -23,6 +23,7 @@ import (
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/throttle"
 )
 
 // Namespaces.
@@ -177,7 +178,7 @@ type Server struct {
 	streams   map[*stream]bool
 	listeners []net.Listener
 	inbound   int
-	perAddr   map[netip.Prefix]int
+	perAddr   *throttle.Connections
 }
 
 // New makes a Server and tells the router that it carries stanzas from now on.
@@ -189,7 +190,7 @@ func New(router *xmpp.Router, opt Options) (*Server, error) {
 	s := &Server{
 		opt: opt, router: router, log: opt.Log, resolver: newResolver(opt.Resolver, opt.DNSTimeout), routes: map[string]target{},
 		policy: policy{own: router.IsLocal, allow: opt.Allow, deny: opt.Deny, dialback: opt.DialbackDomains},
-		links:  map[pair]*link{}, streams: map[*stream]bool{}, perAddr: map[netip.Prefix]int{},
+		links:  map[pair]*link{}, streams: map[*stream]bool{}, perAddr: throttle.NewConnections(opt.ConnectionsPerAddress),
 	}
 	if opt.Dialback {
 		s.policy.dialback = []string{"*"}
@@ -240,7 +241,7 @@ func (s *Server) Serve(l net.Listener, direct bool) error {
 
 // accept takes an incoming connection, if the limits allow.
 func (s *Server) accept(conn net.Conn, direct bool) {
-	from := network(conn.RemoteAddr())
+	from := address(conn)
 	s.mu.Lock()
 	var refusal *xmpp.StreamError
 	switch {
@@ -248,11 +249,10 @@ func (s *Server) accept(conn net.Conn, direct bool) {
 		refusal = &xmpp.StreamError{Condition: "system-shutdown"}
 	case s.inbound >= s.opt.Connections:
 		refusal = &xmpp.StreamError{Condition: "resource-constraint", Text: "too many connections"}
-	case s.perAddr[from] >= s.opt.ConnectionsPerAddress:
+	case !s.perAddr.Acquire(from):
 		refusal = &xmpp.StreamError{Condition: "policy-violation", Text: "too many connections from this address"}
 	default:
 		s.inbound++
-		s.perAddr[from]++
 		s.wg.Add(1)
 	}
 	s.mu.Unlock()
@@ -263,11 +263,9 @@ func (s *Server) accept(conn net.Conn, direct bool) {
 	go func() {
 		defer s.wg.Done()
 		s.serve(conn, direct)
+		s.perAddr.Release(from)
 		s.mu.Lock()
 		s.inbound--
-		if s.perAddr[from]--; s.perAddr[from] == 0 {
-			delete(s.perAddr, from)
-		}
 		s.mu.Unlock()
 	}()
 }
@@ -283,19 +281,9 @@ func (s *Server) refuse(conn net.Conn, direct bool, why *xmpp.StreamError) {
 	_ = conn.Close()
 }
 
-// network is what one household or server shares: an IPv4 address, an IPv6 /64.
-func network(a net.Addr) netip.Prefix {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Prefix{}
-	}
-	ip := ap.Addr().Unmap().WithZone("")
-	bits := 64
-	if ip.Is4() {
-		bits = 32
-	}
-	p, _ := ip.Prefix(bits)
-	return p
+func address(conn net.Conn) netip.Addr {
+	ap, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
+	return ap.Addr()
 }
 
 // connID numbers connections for the log.

@@ -85,8 +85,11 @@ func (s *Server) newStream(conn net.Conn, p pair, incoming bool) *stream {
 	t.setDeadline(now.Add(s.opt.AuthTimeout))
 	tune(conn, s.opt.DeadAfter)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.streams[t] = true
-	s.mu.Unlock()
+	if s.stopping {
+		_ = conn.Close() // Shutdown may have looked at the streams before
+	}
 	return t
 }
 
