@@ -35,3 +35,13 @@ func (r *Router) SetExists(bare JID, exists bool) {
 	r.accounts[bare].exists = exists
 	r.mu.Unlock()
 }
+
+// MaySee tells whether somebody may see an account's presence, and with it that the account exists: the account itself, and contacts with a
+// subscription from or both (XEP-0030 §8).
+func MaySee(tx *store.Tx, account, who JID) bool {
+	if who.Bare() == account {
+		return true
+	}
+	item, ok := store.Roster.Get(tx, store.Key(account.String(), who.Bare().String()))
+	return ok && !item.Removed && item.Sub.From()
+}

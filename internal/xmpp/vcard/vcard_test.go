@@ -1,0 +1,20 @@
+package vcard_test
+
+import (
+	"log/slog"
+	"testing"
+
+	"pibox/internal/store"
+	"pibox/internal/transcript"
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/vcard"
+)
+
+func TestTranscripts(t *testing.T) {
+	transcript.RunFiles(t, "testdata/*.txt", func(_ testing.TB, st *store.Store, domains []string, remote xmpp.Remote) transcript.Box {
+		r := xmpp.NewRouter(st, slog.New(slog.DiscardHandler), domains)
+		r.SetRemote(remote)
+		vcard.Register(r, vcard.Options{MaxBytes: 200})
+		return transcript.Box{Router: r}
+	})
+}
