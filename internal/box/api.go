@@ -62,7 +62,7 @@ func (d *Daemon) UserAdd(_ context.Context, req admin.UserAddRequest) (resp admi
 	if err != nil {
 		return resp, told(err)
 	}
-	if _, err := s.box.Accounts.Create(j, accounts.Create{Password: req.Password, Admin: req.Admin, Restricted: req.Restricted}); err != nil {
+	if _, err := s.box.Accounts.Create(j, req.Password, accounts.Role{Admin: req.Admin, Restricted: req.Restricted}); err != nil {
 		return resp, told(err)
 	}
 	resp.User, err = s.box.user(j)
@@ -131,8 +131,8 @@ func (d *Daemon) UserPassword(_ context.Context, req admin.UserPasswordRequest) 
 	if err != nil {
 		return resp, told(err)
 	}
-	resp.Address, resp.Ended = j.String(), len(s.box.Router.Sessions(j))
-	_, err = s.box.Accounts.SetPassword(j, req.Password)
+	resp.Address = j.String()
+	_, resp.Ended, err = s.box.Accounts.SetPassword(j, req.Password)
 	return resp, told(err)
 }
 
@@ -146,10 +146,12 @@ func (d *Daemon) UserRemove(_ context.Context, req admin.UserRemoveRequest) (res
 	if err != nil {
 		return resp, told(err)
 	}
-	resp.Address, resp.Ended = j.String(), len(s.box.Router.Sessions(j))
+	resp.Address = j.String()
 	if !req.Forward {
-		return resp, told(s.box.Accounts.Remove(j))
+		resp.Ended, err = s.box.Accounts.Remove(j)
+		return resp, told(err)
 	}
+	resp.Ended = len(s.box.Router.Sessions(j))
 	err = s.box.Router.Update(func(tx *store.Tx, out *xmpp.Out) error {
 		if err := s.box.Moved.Close(tx, j); err != nil {
 			return err

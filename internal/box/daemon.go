@@ -213,7 +213,7 @@ func (d *Daemon) firstAdministrator(s *service) error {
 		return err
 	}
 	j := xmpp.JID{Local: "admin", Domain: s.box.Router.Domains()[0]}
-	password, err := s.box.Accounts.Create(j, accounts.Create{Admin: true})
+	password, err := s.box.Accounts.Create(j, "", accounts.Role{Admin: true})
 	if err != nil {
 		return err
 	}

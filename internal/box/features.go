@@ -1,12 +1,20 @@
 package box
 
 import (
+	"time"
+
 	"pibox/internal/moved"
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/delivery"
+	"pibox/internal/xmpp/last"
+	"pibox/internal/xmpp/ping"
 	"pibox/internal/xmpp/presence"
+	"pibox/internal/xmpp/private"
 	"pibox/internal/xmpp/roster"
+	"pibox/internal/xmpp/vcard"
+	"pibox/internal/xmpp/version"
+	"pibox/internal/xmpp/xtime"
 )
 
 // feature is one thing that the box can do.
@@ -25,7 +33,13 @@ func (b *Box) features() []feature {
 			b.Accounts.OnRemove(b.roster.Clear)
 		}},
 		{"messages", func() { b.delivery = delivery.Register(r, delivery.Options{Log: b.log}) }},
-		{"moved", func() {
+		{"vcard-temp, XEP-0054", func() { vcard.Register(r, vcard.Options{}) }},
+		{"private XML, XEP-0049", func() { private.Register(r, private.Options{}) }},
+		{"ping, XEP-0199", func() { ping.Register(r) }},
+		{"software version, XEP-0092", func() { version.Register(r, "pibox", b.version) }},
+		{"entity time, XEP-0202", func() { xtime.Register(r, time.Local) }},
+		{"last activity, XEP-0012", func() { last.Register(r) }},
+		{"moved, XEP-0283", func() {
 			b.Moved = moved.Register(r, moved.Needs{Roster: b.roster, Presence: b.presence, Blocks: noBlocks{}, Inbox: b.delivery}, moved.Options{
 				Log: b.log, Timeout: c.Moved.VerifyTimeout.D(), AcceptDialback: c.Moved.AcceptDialback,
 				MaxPerSender: c.Moved.PerSender, MaxPerDomain: c.Moved.PerDomain, MaxTotal: c.Moved.Total,

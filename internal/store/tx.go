@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Tx is one transaction. After the first failure all its reads answer "absent" and its writes do nothing; the operation fails.
@@ -109,7 +110,7 @@ func (t Table[T]) Delete(tx *Tx, key string) {
 func (t Table[T]) Append(tx *Tx, v T, parts ...string) (seq uint64) {
 	b := tx.bucket(t.name)
 	if b == nil || !tx.writable {
-		tx.fail(bolt.ErrTxNotWritable)
+		tx.fail(bolterrors.ErrTxNotWritable)
 		return 0
 	}
 	seq, err := b.NextSequence()
@@ -208,7 +209,7 @@ func (tx *Tx) put(table, key string, raw []byte) {
 		return
 	}
 	if !tx.writable {
-		tx.fail(bolt.ErrTxNotWritable)
+		tx.fail(bolterrors.ErrTxNotWritable)
 		return
 	}
 	if old := b.Get([]byte(key)); old != nil && bytes.Equal(old, raw) {

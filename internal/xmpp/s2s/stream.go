@@ -47,7 +47,6 @@ type stream struct {
 	streamID   string // given by the side that was connected to
 	certs      []*x509.Certificate
 	headerSent bool
-	speaksDB   bool // outgoing: the peer knows dialback
 	sasl       bool // incoming: SASL is done
 	saslWait   bool // incoming: an empty challenge was sent
 	failures   int  // of SASL
