@@ -1,6 +1,8 @@
 package presence
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -144,13 +146,17 @@ func (p *Presence) own(rq *xmpp.Request, bound bool) {
 func (p *Presence) recipients(st *state, from []xmpp.JID) []xmpp.JID {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	to := make(map[xmpp.JID]bool, len(from)+len(st.directed))
+	for _, j := range from {
+		to[j] = true
+	}
 	for j := range st.directed {
-		if !slices.Contains(from, j) && !slices.Contains(from, j.Bare()) {
-			from = append(from, j)
+		if _, bare := st.directed[j.Bare()]; !to[j.Bare()] && (j.IsBare() || !bare) {
+			to[j] = true
 		}
 	}
 	clear(st.directed)
-	return from
+	return slices.SortedFunc(maps.Keys(to), func(a, b xmpp.JID) int { return cmp.Compare(a.String(), b.String()) })
 }
 
 // maxStatus bounds the status that is kept with when an account was last seen, in bytes.

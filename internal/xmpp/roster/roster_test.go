@@ -1,0 +1,150 @@
+package roster_test
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"pibox/internal/store"
+	"pibox/internal/transcript"
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/presence"
+	"pibox/internal/xmpp/roster"
+)
+
+// Small limits, so that transcripts reach them.
+var limits = roster.Options{MaxItems: 4, MaxPending: 2, MaxRequest: 1000, MaxName: 20, MaxGroups: 3, Tombstones: 2, Resend: 12 * time.Hour}
+
+func TestTranscripts(t *testing.T) {
+	transcript.RunFiles(t, "testdata/*.txt", func(t testing.TB, st *store.Store, domains []string, remote xmpp.Remote) transcript.Box {
+		r := xmpp.NewRouter(st, slog.New(slog.DiscardHandler), domains)
+		r.SetRemote(remote)
+		roster.Register(r, presence.Register(r, presence.Options{}), limits)
+		return transcript.Box{Router: r}
+	})
+}
+
+func TestStreamFeatures(t *testing.T) {
+	b := newBench(t)
+	want := "<ver xmlns='urn:xmpp:features:rosterver'/><sub xmlns='urn:xmpp:features:pre-approval'/>"
+	if got := string(b.r.StreamFeatures()); got != want {
+		t.Errorf("stream features %s", got)
+	}
+}
+
+// mirror is the state that a contact sees when both sides agree.
+func mirror(f facts) facts { return facts{store.With(f.sub.From(), f.sub.To()), f.pending, f.out} }
+
+func (b *bench) setState(who, of xmpp.JID, f facts) {
+	if err := b.st.Update(func(tx *store.Tx) error {
+		store.Roster.Put(tx, store.Key(who.String(), of.String()), store.RosterItem{Sub: f.sub, Ask: f.out})
+		if f.pending {
+			request := fmt.Sprintf("<presence type='subscribe' from='%s' to='%s'/>", of, who)
+			store.Pending.Put(tx, store.Key(who.String(), of.String()), store.PendingIn{Stanza: []byte(request)})
+		}
+		return nil
+	}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) state(who, of xmpp.JID) (f facts) {
+	if err := b.st.View(func(tx *store.Tx) error {
+		item, _ := store.Roster.Get(tx, store.Key(who.String(), of.String()))
+		f = facts{item.Sub, item.Ask, store.Pending.Has(tx, store.Key(who.String(), of.String()))}
+		return nil
+	}); err != nil {
+		b.t.Fatal(err)
+	}
+	return f
+}
+
+// TestAppendixABetweenTwoHere lets each outbound cell meet the inbound cell of the contact's own state, both on this box.
+func TestAppendixABetweenTwoHere(t *testing.T) {
+	b := newBench(t)
+	cells := tables(t)
+	after := func(c cell) facts {
+		if next, ok := states[c.next]; ok {
+			return next
+		}
+		return states[c.state]
+	}
+	for _, c := range cells {
+		if !c.outbound || c.approved {
+			continue
+		}
+		b.n++
+		contact := xmpp.MustJID(fmt.Sprintf("nurse%d@montague.example", b.n))
+		b.r.SetExists(contact, true)
+		b.setState(account, contact, states[c.state])
+		b.setState(contact, account, mirror(states[c.state]))
+		b.client(fmt.Sprintf("<presence type='%s' to='%s'/>", c.typ, contact))
+		b.rest()
+		want := mirror(states[c.state])
+		for _, in := range cells {
+			if c.pass && !in.outbound && !in.approved && in.typ == c.typ && states[in.state] == mirror(states[c.state]) {
+				want = after(in)
+			}
+		}
+		if got := b.state(account, contact); got != after(c) {
+			t.Errorf("%s: the user's state is %+v", c, got)
+		}
+		if got := b.state(contact, account); got != want {
+			t.Errorf("%s: the contact's state is %+v instead of %+v", c, got, want)
+		}
+	}
+}
+
+// TestChangeHook: others learn of each change of state inside its transaction.
+func TestChangeHook(t *testing.T) {
+	b := newBench(t)
+	var got []string
+	b.roster.OnChange(func(_ *store.Tx, out *xmpp.Out, c roster.Change) {
+		out.After(func() {
+			got = append(got, fmt.Sprintf("%s %s>%s %t>%t", c.Contact.Local, c.Old.Sub, c.Now.Sub, c.WasPending, c.Pending))
+		})
+	})
+	b.peer("<presence type='subscribe' from='juliet@capulet.example' to='romeo@montague.example'/>")
+	b.peer("<presence type='subscribe' from='juliet@capulet.example' to='romeo@montague.example'/>")
+	b.client("<presence type='subscribed' to='juliet@capulet.example'/>")
+	b.peer("<presence type='unsubscribe' from='juliet@capulet.example' to='romeo@montague.example'/>")
+	b.peer("<presence type='subscribe' from='juliet@capulet.example' to='romeo@montague.example'/>")
+	b.client("<presence type='unsubscribed' to='juliet@capulet.example'/>")
+	b.client("<iq type='set' id='1'><query xmlns='jabber:iq:roster'><item jid='juliet@capulet.example' subscription='remove'/></query></iq>")
+	b.rest()
+	want := []string{
+		"juliet none>none false>true", "juliet none>from true>false", "juliet from>none false>false", "juliet none>none false>true",
+		"juliet none>none true>false", "juliet none>none false>false",
+	}
+	if strings.Join(got, "; ") != strings.Join(want, "; ") {
+		t.Errorf("changes\n  %s\ninstead of\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+// TestClear: contacts learn that an account goes, and nothing of it stays.
+func TestClear(t *testing.T) {
+	b := newBench(t)
+	b.setState(account, xmpp.MustJID("juliet@capulet.example"), states["Both"])
+	b.setState(account, xmpp.MustJID("nurse@capulet.example"), states["None + Pending Out+In"])
+	b.setState(account, xmpp.MustJID("paris@capulet.example"), states["None"])
+	b.sent = nil
+	if err := b.r.Update(func(tx *store.Tx, out *xmpp.Out) error { return b.roster.Clear(tx, out, account) }); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, st := range b.sent {
+		got = append(got, st.Type+" "+st.To.Local)
+	}
+	want := "unavailable juliet, unsubscribe juliet, unsubscribed juliet, unsubscribe nurse, unsubscribed nurse"
+	if strings.Join(got, ", ") != want {
+		t.Errorf("sent %s", strings.Join(got, ", "))
+	}
+	_ = b.st.View(func(tx *store.Tx) error {
+		if n := store.Roster.Count(tx, account.String()) + store.Pending.Count(tx, account.String()); n > 0 || store.RosterV.Has(tx, account.String()) {
+			t.Errorf("%d records stayed", n)
+		}
+		return nil
+	})
+}
