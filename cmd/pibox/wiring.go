@@ -17,7 +17,7 @@ import (
 type wired struct{}
 
 func (wired) Serve(ctx context.Context, cfg config.Config, out io.Writer) error {
-	return box.Serve(ctx, cfg, version, newLog(cfg.Log), out)
+	return box.NewDaemon(cfg, version, newLog(cfg.Log), out).Serve(ctx)
 }
 
 // newLog logs to standard error. The journal of systemd stamps each line itself.

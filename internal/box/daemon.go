@@ -34,13 +34,18 @@ type Daemon struct {
 	service *service // nil while there is no usable store
 }
 
-// Serve runs a daemon until ctx ends. What a person at the terminal must see once goes to out.
-func Serve(ctx context.Context, cfg config.Config, version string, log *slog.Logger, out io.Writer) error {
-	socket, err := admin.Listen(cfg.Admin.Socket, cfg.Admin.Group)
+// NewDaemon makes a daemon. What a person at the terminal must see once goes to out.
+func NewDaemon(cfg config.Config, version string, log *slog.Logger, out io.Writer) *Daemon {
+	return &Daemon{cfg: cfg, version: version, log: log, out: out, started: time.Now(), health: health.New(time.Now, version, log)}
+}
+
+// Serve runs the daemon until ctx ends. It fails only where another one has the admin socket, or that can not be made.
+func (d *Daemon) Serve(ctx context.Context) error {
+	socket, err := admin.Listen(d.cfg.Admin.Socket, d.cfg.Admin.Group)
 	if err != nil {
 		return err
 	}
-	d := &Daemon{cfg: cfg, version: version, log: log, out: out, started: time.Now(), health: health.New(time.Now, version, log)}
+	log := d.log
 	inner, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	sd := health.NewSystemd(d.health, log)

@@ -1,0 +1,259 @@
+package box
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pibox/internal/admin"
+	"pibox/internal/config"
+	"pibox/internal/store"
+)
+
+// TestMain lets the daemon under test run this binary as the program that tries the database.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "check-store" {
+		if err := store.Check(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// patience bounds every wait for something that must come; nothing waits for it when all is well.
+const patience = 30 * time.Second
+
+// daemon is a running one, with the socket on which systemd would listen.
+type daemon struct {
+	t      *testing.T
+	daemon *Daemon
+	cfg    config.Config
+	notify chan string
+	out    *lockedBuffer
+	log    *lockedBuffer
+	stop   func() error
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func serve(t *testing.T, dir string, watchdog time.Duration, edit func(*config.Config)) *daemon {
+	t.Helper()
+	short, err := os.MkdirTemp("", "box") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(short) })
+	cfg := config.Default()
+	cfg.Domains = []string{"home.example"}
+	cfg.DataDir = dir
+	cfg.Admin.Socket = filepath.Join(short, "admin.sock")
+	cfg.Health.LEDDir = filepath.Join(short, "no-leds")
+	cfg.C2S.Listen, cfg.C2S.ListenTLS = []string{"127.0.0.1:0"}, []string{"127.0.0.1:0"}
+	cfg.S2S.Listen, cfg.S2S.ListenTLS = []string{"127.0.0.1:0"}, []string{"127.0.0.1:0"}
+	cfg.Store.Reserve = 1
+	if edit != nil {
+		edit(&cfg)
+	}
+	d := &daemon{t: t, cfg: cfg, notify: make(chan string, 1000), out: &lockedBuffer{}, log: &lockedBuffer{}}
+	socket := filepath.Join(short, "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			for line := range strings.SplitSeq(string(buf[:n]), "\n") {
+				d.notify <- line
+			}
+		}
+	}()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	t.Setenv("WATCHDOG_USEC", fmt.Sprint(watchdog.Microseconds()))
+	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
+	d.daemon = NewDaemon(cfg, "test", slog.New(slog.NewTextHandler(d.log, nil)), d.out)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- d.daemon.Serve(ctx)
+	}()
+	d.stop = sync.OnceValue(func() error {
+		cancel()
+		defer func() { _ = conn.Close() }()
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(patience):
+			return fmt.Errorf("the daemon does not stop")
+		}
+	})
+	t.Cleanup(func() {
+		_ = d.stop()
+		if t.Failed() {
+			t.Log(d.log)
+		}
+	})
+	return d
+}
+
+// hears waits until systemd is told a line that begins so.
+func (d *daemon) hears(prefix string) string {
+	d.t.Helper()
+	late := time.After(patience)
+	for {
+		select {
+		case line := <-d.notify:
+			if strings.HasPrefix(line, prefix) {
+				return line
+			}
+		case <-late:
+			d.t.Fatalf("systemd was not told %s", prefix)
+		}
+	}
+}
+
+func (d *daemon) client() *admin.Client { return admin.NewClient(d.cfg.Admin.Socket) }
+
+func (d *daemon) status() admin.StatusResponse {
+	d.t.Helper()
+	s, err := d.client().Status(context.Background(), admin.StatusRequest{})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return s
+}
+
+func TestAWholeLife(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir, time.Minute, nil)
+	d.hears("READY=1")
+	d.hears("WATCHDOG=1")
+	s := d.status()
+	if s.State != "well" || len(s.Listeners) != 4 || s.Users != 1 || s.Store.Schema != 1 || len(s.Reasons) > 0 {
+		t.Errorf("status %+v", s)
+	}
+	if out := d.out.String(); !strings.Contains(out, "admin@home.example") || !strings.Contains(out, "password") {
+		t.Errorf("the first administrator was told %q", out)
+	}
+	ctx := context.Background()
+	if _, err := d.client().UserAdd(ctx, admin.UserAddRequest{User: "juliet", Password: "wherefore art thou"}); err != nil {
+		t.Fatal(err)
+	}
+	var copied bytes.Buffer
+	if _, err := d.client().Backup(ctx, admin.BackupRequest{}, &copied); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "copy.db")
+	if err := os.WriteFile(file, copied.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Check(file); err != nil {
+		t.Errorf("the backup: %v", err)
+	}
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
+	d.hears("STOPPING=1")
+
+	// again: nobody is told a password, everybody is there
+	d = serve(t, dir, time.Minute, func(cfg *config.Config) { cfg.Domains = nil })
+	d.hears("READY=1")
+	s = d.status()
+	if s.Users != 2 || d.out.String() != "" || len(s.Domains) != 1 || s.Domains[0] != "home.example" {
+		t.Errorf("the second start: %+v, said %q", s, d.out)
+	}
+}
+
+// The watchdog is fed only by a real round trip: a committer that is held up starves it.
+func TestAStuckCommitterStarvesTheWatchdog(t *testing.T) {
+	d := serve(t, t.TempDir(), 600*time.Millisecond, nil)
+	d.hears("READY=1")
+	d.hears("WATCHDOG=1")
+	release := make(chan struct{})
+	d.daemon.running().box.Store.Submit(&store.Op{Run: func(*store.Tx) error { <-release; return nil }})
+	for { // one may be on its way
+		select {
+		case line := <-d.notify:
+			if line == "WATCHDOG=1" {
+				continue
+			}
+		case <-time.After(3 * time.Second): // five times the period
+			close(release)
+			d.hears("WATCHDOG=1")
+			return
+		}
+	}
+}
+
+func TestADamagedStore(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, StoreFile)
+	rubbish := bytes.Repeat([]byte("this was a database once\n"), 4000)
+	if err := os.WriteFile(path, rubbish, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := serve(t, dir, time.Minute, nil)
+	d.hears("READY=1") // systemd must not wait for a card that is broken
+	d.hears("WATCHDOG=1")
+	s := d.status()
+	if s.State != "failing" || len(s.Listeners) != 0 || len(s.Reasons) != 1 || !strings.Contains(s.Reasons[0], "restore") {
+		t.Errorf("status %+v", s)
+	}
+	if _, err := d.client().UserAdd(context.Background(), admin.UserAddRequest{User: "x", Password: "a password"}); err == nil {
+		t.Error("an account without a store")
+	}
+	if now, _ := os.ReadFile(path); !bytes.Equal(now, rubbish) {
+		t.Error("the damaged file was changed")
+	}
+	// the person moves it away: the box goes on by itself
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	d.hears("STATUS=well")
+	if s := d.status(); s.State != "well" || len(s.Listeners) != 4 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+func TestAPortThatIsTaken(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := serve(t, t.TempDir(), time.Minute, func(cfg *config.Config) { cfg.C2S.Listen = []string{ln.Addr().String()} })
+	d.hears("READY=1")
+	if s := d.status(); s.State != "failing" || !strings.Contains(strings.Join(s.Reasons, " "), ln.Addr().String()) {
+		t.Errorf("status %+v", s)
+	}
+	_ = ln.Close()
+	d.hears("STATUS=well")
+}
