@@ -26,7 +26,7 @@ func backupCmd(a *app) *cobra.Command {
 		Short: "Copy the database while the server serves",
 		Long: `Copy the database of the running server to FILE. The copy is consistent: all that was
 acknowledged before is in it. It holds messages and password hashes in the clear and is
-readable by you alone.
+readable by you alone. The certificates in data_dir are not in it.
 
 FILE may be a folder, which gets a file named by the time, or - for standard output. FILE is
 there only when it is complete.`,

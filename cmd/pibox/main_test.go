@@ -27,14 +27,38 @@ func TestMain(m *testing.M) {
 				err := syscall.Exec(under[0], append(under, os.Args[1:]...), os.Environ())
 				panic(err)
 			}
+			if os.Getenv("PIBOX_TEST") == "box" {
+				os.Exit(run(wired{}))
+			}
 			os.Exit(run(newFakeBox()))
 		},
 	})
 }
 
-func TestScripts(t *testing.T) {
+// TestScripts tests what the commands do themselves, around a server that
+// fails on demand.
+func TestScripts(t *testing.T) { runScripts(t, "script", "domains = [\"home.example\"]\n") }
+
+// TestBox tests the whole program.
+func TestBox(t *testing.T) {
+	t.Setenv("PIBOX_TEST", "box")
+	runScripts(t, "box", `domains = ["home.example"]
+[c2s]
+listen = ["127.0.0.1:0"]
+listen_tls = ["127.0.0.1:0"]
+[s2s]
+listen = ["127.0.0.1:0"]
+listen_tls = ["127.0.0.1:0"]
+[health]
+led_dir = "leds"
+[store]
+reserve = "1MiB"
+`)
+}
+
+func runScripts(t *testing.T, dir, configuration string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 filepath.Join("testdata", "script"),
+		Dir:                 filepath.Join("testdata", dir),
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			// No file, folder or socket of the person who runs the tests.
@@ -45,16 +69,26 @@ func TestScripts(t *testing.T) {
 			e.Setenv("RUNTIME_DIRECTORY", filepath.Join(e.WorkDir, "run"))
 			e.Setenv("PIBOX_CONFIG", filepath.Join(e.WorkDir, "pibox.toml"))
 			e.Setenv("PIBOX_UNDER_TEST", os.Getenv("PIBOX_UNDER_TEST"))
+			e.Setenv("PIBOX_TEST", os.Getenv("PIBOX_TEST"))
+			e.Values[running{}] = new(*server)
 			e.Setenv("GORACE", "atexit_sleep_ms=1") // else every command takes a second under -race
-			return os.WriteFile(filepath.Join(e.WorkDir, "pibox.toml"), []byte("domains = [\"home.example\"]\n"), 0o600)
+			return os.WriteFile(filepath.Join(e.WorkDir, "pibox.toml"), []byte(configuration), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": cmdServe,
+			"stop":  cmdStop,
 			"exits": cmdExits,
 			"mode":  cmdMode,
 			"store": cmdStore,
 		},
 	})
+}
+
+// server is a 'pibox serve' that a script started.
+type server struct {
+	cmd     *exec.Cmd
+	log     *os.File
+	stopped bool
 }
 
 // cmdServe starts 'pibox serve' with the given arguments, waits until it says
@@ -74,7 +108,10 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	binary, err := exec.LookPath("pibox")
 	ts.Check(err)
 	cmd := exec.Command(binary, append([]string{"serve"}, args...)...)
-	for _, k := range []string{"HOME", "PATH", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "PIBOX_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "GORACE", "PIBOX_UNDER_TEST"} {
+	for _, k := range []string{
+		"HOME", "PATH", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "PIBOX_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
+		"GORACE", "PIBOX_UNDER_TEST", "PIBOX_TEST",
+	} {
 		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
 	}
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+name)
@@ -83,25 +120,48 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cmd.Stdout, cmd.Stderr = log, log
 	ts.Check(cmd.Start())
-	ts.Defer(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		if err := cmd.Wait(); err != nil {
-			text, _ := os.ReadFile(log.Name())
-			ts.Fatalf("serve ended with %v:\n%s", err, text)
-		}
-		_ = log.Close()
-	})
-	ts.Check(notify.SetReadDeadline(time.Now().Add(30 * time.Second)))
+	s := &server{cmd: cmd, log: log}
+	*ts.Value(running{}).(**server) = s
+	ts.Defer(func() { s.stop(ts) })
+	ts.Check(notify.SetReadDeadline(time.Now().Add(60 * time.Second)))
 	for buf := make([]byte, 4096); ; {
 		n, err := notify.Read(buf)
 		if err != nil {
-			text, _ := os.ReadFile(log.Name())
-			ts.Fatalf("serve is not ready: %v\n%s", err, text)
+			ts.Fatalf("serve is not ready: %v\n%s", err, s.text())
 		}
 		if strings.Contains("\n"+string(buf[:n])+"\n", "\nREADY=1\n") {
 			return
 		}
 	}
+}
+
+// running is the key of the server that a script started last.
+type running struct{}
+
+// cmdStop stops the server as systemd does, and wants it to end well.
+func cmdStop(ts *testscript.TestScript, _ bool, _ []string) {
+	s := *ts.Value(running{}).(**server)
+	if s == nil {
+		ts.Fatalf("no server was started")
+	}
+	s.stop(ts)
+}
+
+func (s *server) text() string {
+	text, _ := os.ReadFile(s.log.Name())
+	return string(text)
+}
+
+func (s *server) stop(ts *testscript.TestScript) {
+	if s.stopped {
+		return
+	}
+	s.stopped = true
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	if err := s.cmd.Wait(); err != nil {
+		ts.Fatalf("serve ended with %v:\n%s", err, s.text())
+	}
+	_ = s.log.Close()
 }
 
 // cmdExits runs a command and wants one exit code: exits 3 pibox status.
