@@ -12,6 +12,7 @@ import (
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/accounts"
+	"pibox/internal/xmpp/blocking"
 	"pibox/internal/xmpp/delivery"
 	"pibox/internal/xmpp/presence"
 	"pibox/internal/xmpp/roster"
@@ -36,6 +37,7 @@ type Box struct {
 
 	roster   *roster.Roster
 	presence *presence.Presence
+	blocking *blocking.Blocking
 	delivery *delivery.Delivery
 }
 
@@ -54,6 +56,9 @@ func New(st *store.Store, cfg config.Config, domains []string, version string, r
 		f.register()
 	}
 	if err := b.Router.LoadDirectory(); err != nil {
+		return nil, err
+	}
+	if err := b.blocking.Load(); err != nil {
 		return nil, err
 	}
 	return b, nil

@@ -154,7 +154,7 @@ func (d *daemon) status() admin.StatusResponse {
 
 func TestAWholeLife(t *testing.T) {
 	dir := t.TempDir()
-	d := serve(t, dir, time.Minute, nil)
+	d := serve(t, dir, 3*time.Second, nil)
 	d.hears("READY=1")
 	d.hears("WATCHDOG=1")
 	s := d.status()
@@ -185,7 +185,7 @@ func TestAWholeLife(t *testing.T) {
 	d.hears("STOPPING=1")
 
 	// again: nobody is told a password, everybody is there
-	d = serve(t, dir, time.Minute, func(cfg *config.Config) { cfg.Domains = nil })
+	d = serve(t, dir, 3*time.Second, func(cfg *config.Config) { cfg.Domains = nil })
 	d.hears("READY=1")
 	s = d.status()
 	if s.Users != 2 || d.out.String() != "" || len(s.Domains) != 1 || s.Domains[0] != "home.example" {
@@ -221,7 +221,7 @@ func TestADamagedStore(t *testing.T) {
 	if err := os.WriteFile(path, rubbish, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := serve(t, dir, time.Minute, nil)
+	d := serve(t, dir, 3*time.Second, nil)
 	d.hears("READY=1") // systemd must not wait for a card that is broken
 	d.hears("WATCHDOG=1")
 	s := d.status()

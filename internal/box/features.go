@@ -6,6 +6,7 @@ import (
 	"pibox/internal/moved"
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/blocking"
 	"pibox/internal/xmpp/delivery"
 	"pibox/internal/xmpp/last"
 	"pibox/internal/xmpp/ping"
@@ -32,6 +33,10 @@ func (b *Box) features() []feature {
 			b.roster = roster.Register(r, b.presence, roster.Options{})
 			b.Accounts.OnRemove(b.roster.Clear)
 		}},
+		{"blocking, XEP-0191", func() {
+			b.blocking = blocking.Register(r, b.presence, blocking.Options{})
+			b.Accounts.OnRemove(b.blocking.Clear)
+		}},
 		{"messages", func() { b.delivery = delivery.Register(r, delivery.Options{Log: b.log}) }},
 		{"vcard-temp, XEP-0054", func() { vcard.Register(r, vcard.Options{}) }},
 		{"private XML, XEP-0049", func() { private.Register(r, private.Options{}) }},
@@ -40,7 +45,7 @@ func (b *Box) features() []feature {
 		{"entity time, XEP-0202", func() { xtime.Register(r, time.Local) }},
 		{"last activity, XEP-0012", func() { last.Register(r) }},
 		{"moved, XEP-0283", func() {
-			b.Moved = moved.Register(r, moved.Needs{Roster: b.roster, Presence: b.presence, Blocks: noBlocks{}, Inbox: b.delivery}, moved.Options{
+			b.Moved = moved.Register(r, moved.Needs{Roster: b.roster, Presence: b.presence, Blocks: b.blocking, Inbox: b.delivery}, moved.Options{
 				Log: b.log, Timeout: c.Moved.VerifyTimeout.D(), AcceptDialback: c.Moved.AcceptDialback,
 				MaxPerSender: c.Moved.PerSender, MaxPerDomain: c.Moved.PerDomain, MaxTotal: c.Moved.Total,
 				StatementDelay: c.Moved.StatementDelay.D(), Forwarding: days(c.Moved.ForwardingDays), Language: c.Language,
@@ -49,10 +54,6 @@ func (b *Box) features() []feature {
 		}},
 	}
 }
-
-type noBlocks struct{}
-
-func (noBlocks) Blocked(*store.Tx, xmpp.JID, xmpp.JID) bool { return false }
 
 // contactLeft tells Moved of a contact who gave an account up: that is how a move is seen to go on.
 func (b *Box) contactLeft(tx *store.Tx, _ *xmpp.Out, c roster.Change) {
