@@ -28,8 +28,11 @@ func (d *Daemon) serving() (*service, error) {
 	if s := d.running(); s != nil {
 		return s, nil
 	}
-	return nil, admin.Errorf(admin.CodeFailed, "the box is not serving: %s", strings.Join(d.reasons(), "; ")).
-		Then("See 'pibox status'; it tries again by itself.")
+	why := strings.Join(d.reasons(), "; ")
+	if why == "" {
+		return nil, admin.Errorf(admin.CodeBusy, "the box is starting").Then("Try again in a moment.")
+	}
+	return nil, admin.Errorf(admin.CodeFailed, "the box is not serving: %s", why).Then("See 'pibox status'; it tries again by itself.")
 }
 
 // told turns an error of a feature into one for the person who asked.
@@ -165,13 +168,16 @@ func (d *Daemon) UserRemove(_ context.Context, req admin.UserRemoveRequest) (res
 	return resp, told(err)
 }
 
+// backupPrefix begins the name of the folder in which a backup is made.
+const backupPrefix = "backup-in-progress-"
+
 // Backup implements admin.API. The copy is made in the data folder first: no read transaction waits for a slow reader.
 func (d *Daemon) Backup(_ context.Context, _ admin.BackupRequest, w io.Writer) (resp admin.BackupResponse, err error) {
 	s, err := d.serving()
 	if err != nil {
 		return resp, err
 	}
-	dir, err := os.MkdirTemp(d.cfg.DataDir, "backup-")
+	dir, err := os.MkdirTemp(d.cfg.DataDir, backupPrefix)
 	if err != nil {
 		return resp, err
 	}

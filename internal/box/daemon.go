@@ -142,6 +142,11 @@ func (d *Daemon) open(st *store.Store) (*service, error) {
 // tryStore reads the file in a child process first: some damaged pages make bbolt panic in a goroutine of its own.
 func (d *Daemon) tryStore(ctx context.Context) error {
 	path := StorePath(d.cfg)
+	if left, err := filepath.Glob(filepath.Join(d.cfg.DataDir, backupPrefix+"*")); err == nil {
+		for _, dir := range left { // of a backup during which the power went
+			_ = os.RemoveAll(dir)
+		}
+	}
 	if _, err := os.Stat(path); err != nil {
 		return nil // it is made, or Open says why not
 	}

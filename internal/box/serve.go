@@ -2,6 +2,7 @@ package box
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"pibox/internal/xmpp/c2s"
 	"pibox/internal/xmpp/frame"
 	"pibox/internal/xmpp/s2s"
+	"pibox/internal/xmpp/throttle"
 )
 
 // service is a box with its listeners.
@@ -50,7 +52,10 @@ func (b *Box) open() (s *service, err error) {
 	if s.certs, err = b.certificates(); err != nil {
 		return nil, err
 	}
-	s.clients = c2s.New(c2s.Config{Router: b.Router, Accounts: b.Accounts, TLS: s.certs.TLSConfig(), Log: b.log, Options: b.clientOptions()})
+	s.clients = c2s.New(c2s.Config{
+		Router: b.Router, Accounts: b.Accounts, TLS: b.tlsConfig(s.certs), Log: b.log, Options: b.clientOptions(),
+		Logins: throttle.NewLogins(b.loginLimits(), time.Now),
+	})
 	if b.cfg.S2S.Enabled {
 		if s.servers, err = b.otherServers(s.certs); err != nil {
 			return nil, err
@@ -68,6 +73,23 @@ func (b *Box) certificates() (*reach.Certificates, error) {
 	return reach.Open(reach.Config{Dir: filepath.Join(b.cfg.DataDir, "tls"), Domains: b.Router.Domains(), Files: files, Log: b.log})
 }
 
+func (b *Box) tlsConfig(certs *reach.Certificates) *tls.Config {
+	c := certs.TLSConfig()
+	if b.cfg.TLS.MinVersion == "1.3" {
+		c.MinVersion = tls.VersionTLS13
+	}
+	return c
+}
+
+func (b *Box) loginLimits() throttle.Limits {
+	c, l := b.cfg.Login, throttle.DefaultLimits()
+	l.Pair = throttle.Threshold{Free: c.PairFree, Refuse: c.PairRefuse}
+	l.Address = throttle.Threshold{Free: c.AddressFree, Refuse: c.AddressRefuse}
+	l.Account = throttle.Threshold{Free: c.PairFree}
+	l.Delay, l.MaxDelay, l.Forget, l.Trust = c.Delay.D(), c.MaxDelay.D(), c.Forget.D(), c.Trust.D()
+	return l
+}
+
 func (b *Box) clientOptions() c2s.Options {
 	c := b.cfg.C2S
 	return c2s.Options{
@@ -77,7 +99,7 @@ func (b *Box) clientOptions() c2s.Options {
 		StanzaRate: c.StanzaRate, StanzaBurst: c.StanzaBurst, ByteRate: int(c.ByteRate), ByteBurst: int(c.ByteBurst),
 		AuthTimeout: c.AuthTimeout.D(), Connections: c.Connections, ConnectionsPerAddress: c.ConnectionsPerAddress,
 		UnauthenticatedPerAddress: c.UnauthenticatedPerAddr, ResourcesPerAccount: c.ResourcesPerAccount,
-		SendQueue: int(c.SendQueue), WriteTimeout: c.WriteTimeout.D(), Keepalive: c.Keepalive.D(), DeadAfter: c.DeadAfter.D(),
+		SendQueue: int(c.SendQueue), WriteTimeout: c.WriteTimeout.D(), Keepalive: c.Keepalive.D(), DeadAfter: c.DeadAfter.D(), TCPKeepalive: c.TCPKeepalive.D(),
 	}
 }
 
@@ -92,13 +114,13 @@ func (b *Box) otherServers(certs *reach.Certificates) (*s2s.Server, error) {
 		routes = append(routes, s2s.Route{Domain: r.Domain, Address: r.Address, Direct: r.TLS == "direct"})
 	}
 	return s2s.New(b.Router, s2s.Options{
-		TLS: certs.TLSConfig(), Roots: roots, Routes: routes, Resolver: b.cfg.DNS.Server, DNSTimeout: b.cfg.DNS.Timeout.D(),
-		Allow: c.Allow, Deny: c.Deny, Dialback: c.Dialback, Secret: b.Accounts.Secret(),
+		TLS: b.tlsConfig(certs), Roots: roots, Routes: routes, Resolver: b.cfg.DNS.Server, DNSTimeout: b.cfg.DNS.Timeout.D(),
+		Allow: c.Allow, Deny: c.Deny, Dialback: c.Dialback, DialbackDomains: c.DialbackDomains, Secret: b.Accounts.Secret(),
 		Shape:  frame.Limits{Depth: b.cfg.Limits.Depth, Attrs: b.cfg.Limits.Attributes, Children: b.cfg.Limits.Children},
 		Stanza: int(c.Stanza), StanzaRate: c.StanzaRate, ByteRate: int(c.ByteRate),
 		AuthTimeout: c.AuthTimeout.D(), ConnectTimeout: c.ConnectTimeout.D(),
 		Connections: c.Connections, ConnectionsPerAddress: c.ConnectionsPerAddress, IdleTimeout: c.IdleTimeout.D(),
-		Keepalive: c.Keepalive.D(), DeadAfter: c.DeadAfter.D(),
+		Keepalive: c.Keepalive.D(), DeadAfter: c.DeadAfter.D(), WriteTimeout: c.WriteTimeout.D(),
 		QueueBytes: int(c.QueueBytes), QueueTotal: int(c.QueueTotal), QueueTime: c.QueueTime.D(), Log: b.log,
 	})
 }

@@ -25,11 +25,12 @@ func boltOptions() *bolt.Options {
 		// The free list is rebuilt by a scan when opening instead of being written with each commit (docs/decisions.md).
 		NoFreelistSync:  true,
 		FreelistType:    bolt.FreelistMapType,
-		InitialMmapSize: 16 << 30,
+		InitialMmapSize: 256 << 20,
 	}
 	if is32bit {
-		o.InitialMmapSize = 256 << 20
 		o.MaxSize = 1 << 30
+	} else {
+		o.InitialMmapSize <<= 6 // 16 GiB of address space: growing beyond it waits for all readers
 	}
 	return o
 }
