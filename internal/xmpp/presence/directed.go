@@ -24,7 +24,7 @@ func (p *Presence) direct(rq *xmpp.Request) error {
 	}
 	var contact bool
 	if err := rq.View(func(tx *store.Tx) error {
-		contact = subscribed(tx, s.JID.Bare(), rq.To)
+		contact = xmpp.MaySee(tx, s.JID.Bare(), rq.To)
 		return nil
 	}); err != nil {
 		return err

@@ -50,7 +50,7 @@ func (p *Presence) probe(rq *xmpp.Request) error {
 	var last store.Last
 	var seen bool
 	if err := rq.View(func(tx *store.Tx) error {
-		if allowed = subscribed(tx, account, rq.From); allowed {
+		if allowed = xmpp.MaySee(tx, account, rq.From); allowed {
 			last, seen = store.LastSeen.Get(tx, account.String())
 		}
 		return nil
@@ -88,7 +88,7 @@ func (p *Presence) probeNobody(rq *xmpp.Request) error {
 func (p *Presence) probeResource(rq *xmpp.Request) error {
 	var allowed bool
 	if err := rq.View(func(tx *store.Tx) error {
-		allowed = subscribed(tx, rq.Account(), rq.From)
+		allowed = xmpp.MaySee(tx, rq.Account(), rq.From)
 		return nil
 	}); err != nil {
 		return err
@@ -120,7 +120,7 @@ func (p *Presence) iqToResource(rq *xmpp.Request) error {
 	allowed := rq.From.Local == "" && p.r.IsLocal(rq.From.Domain) || p.knows(s, rq.From, true)
 	if !allowed {
 		if err := rq.View(func(tx *store.Tx) error {
-			allowed = subscribed(tx, rq.Account(), rq.From)
+			allowed = xmpp.MaySee(tx, rq.Account(), rq.From)
 			return nil
 		}); err != nil {
 			return err

@@ -149,12 +149,3 @@ func readContacts(tx *store.Tx, account xmpp.JID) (c contacts, err error) {
 	}
 	return c, nil
 }
-
-// subscribed tells whether somebody may see an account's presence: a contact with a subscription, and the account itself.
-func subscribed(tx *store.Tx, account, who xmpp.JID) bool {
-	if who.Bare() == account {
-		return true
-	}
-	item, ok := store.Roster.Get(tx, store.Key(account.String(), who.Bare().String()))
-	return ok && !item.Removed && item.Sub.From()
-}

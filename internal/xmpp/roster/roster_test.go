@@ -123,6 +123,65 @@ func TestChangeHook(t *testing.T) {
 	}
 }
 
+// TestAskedOnce: a resource that comes online between the commit of a request and its delivery is asked once.
+func TestAskedOnce(t *testing.T) {
+	b := newBench(t)
+	b.client("<presence type='unavailable'/>")
+	gate := make(chan struct{})
+	b.st.Submit(&store.Op{Run: func(*store.Tx) error { <-gate; return nil }})
+	b.st.Submit(&store.Op{Run: func(tx *store.Tx) error { // its effect runs when the next operation is committed with it, before that one's
+		tx.OnCommit(func() { b.client("<presence/>") })
+		return nil
+	}})
+	b.peer("<presence type='subscribe' from='juliet@capulet.example' to='romeo@montague.example'/>")
+	close(gate)
+	b.rest()
+	n := 0
+	for _, st := range b.got {
+		if st.Type == "subscribe" {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// TestEpoch: versions that were given before an older backup was restored are not taken for ours.
+func TestEpoch(t *testing.T) {
+	b := newBench(t)
+	set := func(name string) {
+		b.client("<iq type='set' id='1'><query xmlns='jabber:iq:roster'><item jid='juliet@capulet.example' name='" + name + "'/></query></iq>")
+		b.rest()
+	}
+	get := func(ver string) (item bool, now string) {
+		b.client("<iq type='get' id='g'><query xmlns='jabber:iq:roster' ver='" + ver + "'/></iq>")
+		query := b.got[len(b.got)-1].Node().Child(roster.NS, "query")
+		return query.Child(roster.NS, "item") != nil, query.Attr("ver")
+	}
+	set("J")
+	if item, _ := get("1"); item {
+		t.Error("nothing was new")
+	}
+	if err := b.st.Update(func(tx *store.Tx) error {
+		store.Settings.Put(tx, store.SettingEpoch, []byte(`"e2"`))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	item, ver := get("1")
+	if !item || ver != "e2.1" {
+		t.Errorf("version 1 of the lost time gave items: %t, version %q", item, ver)
+	}
+	if item, _ := get(ver); item {
+		t.Error("nothing was new after the restore")
+	}
+	set("K")
+	if item, ver := get("e2.1"); !item || ver != "e2.2" {
+		t.Errorf("pushed: %t, version %q", item, ver)
+	}
+}
+
 // TestClear: contacts learn that an account goes, and nothing of it stays.
 func TestClear(t *testing.T) {
 	b := newBench(t)
