@@ -16,9 +16,6 @@ var (
 	Private  = Table[PrivateXML]{"private"}          // account, namespace, name
 	VCards   = Table[[]byte]{"vcard"}                // account
 	Blocks   = Table[Block]{"blocks"}                // account, JID
-	PEPNodes = Table[PEPNode]{"pepnodes"}            // account, node
-	PEPItems = Table[PEPItem]{"pepitems"}            // account, node, sequence
-	PEPIndex = Table[uint64]{"pepindex"}             // account, node, item id: the item's sequence
 	LastSeen = Table[Last]{"lastseen"}               // account
 	Outbox   = Table[OutboxEntry]{"outbox"}          // sequence
 	Moves    = Table[Move]{"moves"}                  // account: its own move away (old home)
@@ -27,7 +24,7 @@ var (
 
 var schema1 = []string{
 	metaTable.name, Settings.name, Accounts.name, Roster.name, RosterV.name, Pending.name, Offline.name, Private.name,
-	VCards.name, Blocks.name, PEPNodes.name, PEPItems.name, PEPIndex.name, LastSeen.name, Outbox.name, Moves.name, Claims.name,
+	VCards.name, Blocks.name, PEPNodes.name, LastSeen.name, Outbox.name, Moves.name, Claims.name,
 }
 
 // Credentials of SCRAM for one hash (RFC 5802 §3): the password itself is never stored.
@@ -132,23 +129,6 @@ type Block struct {
 type Last struct {
 	At     time.Time `json:"at"`
 	Status string    `json:"status,omitempty"`
-}
-
-// PEPNode is a node's configuration (XEP-0060 §16.4.4). Affiliations by bare JID.
-type PEPNode struct {
-	Config       map[string][]string `json:"config"`
-	Affiliations map[string]string   `json:"affiliations,omitempty"`
-	// Subscriptions by JID, explicit ones; value: "subscribed" or "pending" (access model authorize).
-	Subscriptions map[string]string `json:"subscriptions,omitempty"`
-	Created       time.Time         `json:"created"`
-}
-
-// PEPItem is one published item; Payload stands alone (declares its namespaces).
-type PEPItem struct {
-	ID        string    `json:"id"`
-	Payload   []byte    `json:"payload,omitempty"`
-	Publisher string    `json:"publisher"`
-	At        time.Time `json:"at"`
 }
 
 // OutboxEntry is a stanza to another server that is sent again until that server is known to have it (docs/moved.md, row 12).

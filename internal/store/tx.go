@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -54,7 +55,7 @@ func SeqOf(key string) uint64 {
 	return binary.BigEndian.Uint64([]byte(key[len(key)-8:]))
 }
 
-// Table is one kind of record: a bucket whose values are T as JSON.
+// Table is one kind of record: a bucket whose values are T as JSON, or in T's own binary form where it has one.
 type Table[T any] struct{ name string }
 
 // Get reads one record.
@@ -77,7 +78,13 @@ func (t Table[T]) Has(tx *Tx, key string) bool {
 }
 
 func (t Table[T]) decode(tx *Tx, key string, raw []byte) (v T, ok bool) {
-	if err := json.Unmarshal(raw, &v); err != nil {
+	var err error
+	if own, binary := any(&v).(encoding.BinaryUnmarshaler); binary {
+		err = own.UnmarshalBinary(raw)
+	} else {
+		err = json.Unmarshal(raw, &v)
+	}
+	if err != nil {
 		tx.fail(fmt.Errorf("store: table %s, key %q: %w", t.name, key, err))
 		return v, false
 	}
@@ -86,7 +93,13 @@ func (t Table[T]) decode(tx *Tx, key string, raw []byte) (v T, ok bool) {
 
 // Put writes one record.
 func (t Table[T]) Put(tx *Tx, key string, v T) {
-	raw, err := json.Marshal(v)
+	var raw []byte
+	var err error
+	if own, binary := any(v).(encoding.BinaryMarshaler); binary {
+		raw, err = own.MarshalBinary()
+	} else {
+		raw, err = json.Marshal(v)
+	}
 	if err != nil {
 		tx.fail(fmt.Errorf("store: table %s, key %q: %w", t.name, key, err))
 		return
@@ -163,16 +176,23 @@ func (t Table[T]) From(tx *Tx, start string, parts ...string) func(yield func(st
 
 // Count counts the records under the parts.
 func (t Table[T]) Count(tx *Tx, parts ...string) (n int) {
+	n, _ = t.Size(tx, parts...)
+	return n
+}
+
+// Size is Count, and the bytes of these records with their keys.
+func (t Table[T]) Size(tx *Tx, parts ...string) (n, size int) {
 	b := tx.bucket(t.name)
 	if b == nil {
-		return 0
+		return 0, 0
 	}
 	prefix := []byte(Key(parts...) + "\x00")
 	c := b.Cursor()
-	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
 		n++
+		size += len(k) + len(v)
 	}
-	return n
+	return n, size
 }
 
 // Clear deletes the records under the parts.

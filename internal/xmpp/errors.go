@@ -16,6 +16,7 @@ type StanzaError struct {
 	Value     string // content of the condition's element: the address of gone and redirect
 	By        JID
 	App       []byte // an application-specific condition, one element
+	Echo      []byte // elements that stand before the error element: what of the request it is about
 }
 
 func (e *StanzaError) Error() string {

@@ -124,7 +124,7 @@ func (st *Stanza) Result(payload []byte) *Stanza {
 
 // Failure is the error that answers a stanza (RFC 6120 §8.3): the same kind and id, the addresses turned round.
 func (st *Stanza) Failure(e *StanzaError) *Stanza {
-	return Make(NewXML(st.Name).Attr("type", "error").Attr("id", st.ID).Attr("from", jidAttr(st.To)).Attr("to", jidAttr(st.From)).Raw(e.XML()).Bytes())
+	return Make(NewXML(st.Name).Attr("type", "error").Attr("id", st.ID).Attr("from", jidAttr(st.To)).Attr("to", jidAttr(st.From)).Raw(e.Echo).Raw(e.XML()).Bytes())
 }
 
 // CanFail tells whether the stanza may be answered by an error (RFC 6120 §8.3.1: never an error with an error).
