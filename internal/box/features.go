@@ -1,6 +1,7 @@
 package box
 
 import (
+	"strings"
 	"time"
 
 	"pibox/internal/moved"
@@ -31,11 +32,11 @@ func (b *Box) features() []feature {
 		{"presence", func() { b.presence = presence.Register(r, presence.Options{}) }},
 		{"roster", func() {
 			b.roster = roster.Register(r, b.presence, roster.Options{})
-			b.Accounts.OnRemove(b.roster.Clear)
+			b.Accounts.OnRemove(b.leaveRosters)
 		}},
 		{"blocking, XEP-0191", func() {
 			b.blocking = blocking.Register(r, b.presence, blocking.Options{})
-			b.Accounts.OnRemove(b.blocking.Clear)
+			b.Accounts.OnRemove(func(tx *store.Tx, out *xmpp.Out, account xmpp.JID, _ bool) error { return b.blocking.Clear(tx, out, account) })
 		}},
 		{"messages", func() { b.delivery = delivery.Register(r, delivery.Options{Log: b.log}) }},
 		{"vcard-temp, XEP-0054", func() { vcard.Register(r, vcard.Options{}) }},
@@ -60,4 +61,21 @@ func (b *Box) contactLeft(tx *store.Tx, _ *xmpp.Out, c roster.Change) {
 	if (c.Old.Sub.To() && !c.Now.Sub.To()) || (c.Old.Sub.From() && !c.Now.Sub.From()) {
 		b.Moved.ContactLeft(tx, c.Account, c.Contact)
 	}
+}
+
+// leaveRosters tells the contacts of an account that it goes. Those of one that leaves a forwarding address only see it go offline.
+func (b *Box) leaveRosters(tx *store.Tx, out *xmpp.Out, account xmpp.JID, forward bool) error {
+	if !forward {
+		return b.roster.Clear(tx, out, account)
+	}
+	for key, item := range store.Roster.All(tx, account.String()) {
+		contact, err := xmpp.ParseJID(strings.TrimPrefix(key, store.Key(account.String(), "")))
+		if err != nil {
+			return err
+		}
+		if item.Sub.From() {
+			b.presence.Withdraw(out, account, contact)
+		}
+	}
+	return nil
 }

@@ -119,6 +119,11 @@ func (m *Moved) Close(tx *store.Tx, account xmpp.JID) error {
 		return xmpp.Errorf(stanza.UnexpectedRequest, "%s has not announced a move: publish a moved statement first", account)
 	}
 	m.freeze(tx, account, &mv)
+	// The block list goes with the account: who is on it is no reader any more.
+	mv.Readers = slices.DeleteFunc(mv.Readers, func(reader string) bool {
+		j, err := xmpp.ParseJID(reader)
+		return err != nil || m.needs.Blocks.Blocked(tx, account, j)
+	})
 	mv.Closed = true
 	store.Moves.Put(tx, account.String(), mv)
 	return nil

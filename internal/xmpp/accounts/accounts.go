@@ -31,7 +31,7 @@ type Accounts struct {
 	router   *xmpp.Router
 	secret   []byte
 	decoy    []byte // an account's record, read where there is none
-	onRemove []func(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error
+	onRemove []OnRemove
 }
 
 // New reads, or makes, the server's secret.
@@ -79,11 +79,13 @@ func (a *Accounts) loadSecret() ([]byte, error) {
 // Secret makes up the salts of accounts that do not exist.
 func (a *Accounts) Secret() []byte { return a.secret }
 
-// OnRemove adds a hook that runs in the transaction that removes or closes an account, before its records go: roster sends the contacts
-// their unsubscriptions. Its error keeps the account.
-func (a *Accounts) OnRemove(f func(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error) {
-	a.onRemove = append(a.onRemove, f)
-}
+// OnRemove is a hook that runs in the transaction that removes or closes an account, before its records go. forward tells that it is closed
+// and leaves a forwarding address: its contacts keep it in their rosters, because that is what lets them verify the move. An error keeps the
+// account.
+type OnRemove func(tx *store.Tx, out *xmpp.Out, account xmpp.JID, forward bool) error
+
+// OnRemove adds a hook.
+func (a *Accounts) OnRemove(f OnRemove) { a.onRemove = append(a.onRemove, f) }
 
 // Credentials finds what a user name, as a client sent it, stands for at a domain of ours. It takes as long for an account that does not
 // exist as for one that does.

@@ -105,7 +105,7 @@ func (a *Accounts) Remove(account xmpp.JID) (ended int, err error) {
 		if _, err := open(tx, account); err != nil {
 			return err
 		}
-		if err := a.clear(tx, out, account, &ended); err != nil {
+		if err := a.clear(tx, out, account, false, &ended); err != nil {
 			return err
 		}
 		store.Moves.Delete(tx, account.String())
@@ -122,7 +122,7 @@ func (a *Accounts) Close(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error {
 	if err != nil {
 		return err
 	}
-	if err := a.clear(tx, out, account, new(int)); err != nil {
+	if err := a.clear(tx, out, account, true, new(int)); err != nil {
 		return err
 	}
 	now := time.Now().UTC()
@@ -131,9 +131,9 @@ func (a *Accounts) Close(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error {
 }
 
 // clear ends an account's life on this box, but for its own record and its move.
-func (a *Accounts) clear(tx *store.Tx, out *xmpp.Out, account xmpp.JID, ended *int) error {
+func (a *Accounts) clear(tx *store.Tx, out *xmpp.Out, account xmpp.JID, forward bool, ended *int) error {
 	for _, f := range a.onRemove {
-		if err := f(tx, out, account); err != nil {
+		if err := f(tx, out, account, forward); err != nil {
 			return err
 		}
 	}
