@@ -36,7 +36,9 @@ func (b *Box) features() []feature {
 		}},
 		{"blocking, XEP-0191", func() {
 			b.blocking = blocking.Register(r, b.presence, blocking.Options{})
-			b.Accounts.OnRemove(func(tx *store.Tx, out *xmpp.Out, account xmpp.JID, _ bool) error { return b.blocking.Clear(tx, out, account) })
+			b.Accounts.OnRemove(func(tx *store.Tx, out *xmpp.Out, account xmpp.JID, _ bool) error {
+				return b.blocking.Clear(tx, out, account)
+			})
 		}},
 		{"messages", func() { b.delivery = delivery.Register(r, delivery.Options{Log: b.log}) }},
 		{"vcard-temp, XEP-0054", func() { vcard.Register(r, vcard.Options{}) }},
