@@ -17,6 +17,9 @@ import (
 
 // available is initial presence (RFC 6121 §4.2.2) and each later broadcast (§4.4.2).
 func (p *Presence) available(rq *xmpp.Request) error {
+	if len(rq.Raw) > p.opt.MaxBytes {
+		return xmpp.Errorf(stanza.PolicyViolation, "presence of more than %d bytes is not broadcast", p.opt.MaxBytes)
+	}
 	prio, err := priority(rq.Stanza)
 	if err != nil {
 		return err

@@ -251,11 +251,19 @@ func TestApprovalMeetsBroadcast(t *testing.T) {
 	w.SetExists(romeo, true)
 	var begun atomic.Bool
 	broadcast := make(chan struct{})
+	overtook := func() bool {
+		select {
+		case <-broadcast:
+			return true
+		default:
+			return false
+		}
+	}
 	s, other := w.bind("orchard"), w.bind("garden")
 	w.FilterOut(func(rq *xmpp.Request) (bool, error) {
 		if rq.Session == s && begun.CompareAndSwap(false, true) { // the old presence is on its way; the new one tries to overtake it
 			go func() { w.from(s, "<presence><status>new</status></presence>"); close(broadcast) }()
-			for range 10000 {
+			for i := 0; i < 100000 && !overtook(); i++ {
 				runtime.Gosched()
 			}
 		}

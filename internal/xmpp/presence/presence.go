@@ -22,6 +22,9 @@ type Options struct {
 	// MaxDirected is to how many addresses outside its roster one session may have sent directed presence, rooms
 	// for instance. Default 1000. Beyond it the sender gets resource-constraint.
 	MaxDirected int
+	// MaxBytes bounds one broadcast, which goes to every contact and is kept while the resource is available. Default 32
+	// KiB. A longer one gets policy-violation.
+	MaxBytes int
 }
 
 // Presence is the feature.
@@ -43,6 +46,9 @@ type state struct {
 func Register(r *xmpp.Router, opt Options) *Presence {
 	if opt.MaxDirected <= 0 {
 		opt.MaxDirected = 1000
+	}
+	if opt.MaxBytes <= 0 {
+		opt.MaxBytes = 32 << 10
 	}
 	p := &Presence{r: r, opt: opt, sessions: map[*xmpp.Session]*state{}}
 	on := func(c xmpp.Class, typ string, h xmpp.Handler) {

@@ -14,7 +14,7 @@ import (
 func start(t testing.TB, st *store.Store, domains []string, remote xmpp.Remote) transcript.Box {
 	r := xmpp.NewRouter(st, slog.New(slog.DiscardHandler), domains)
 	r.SetRemote(remote)
-	p := presence.Register(r, presence.Options{MaxDirected: 5})
+	p := presence.Register(r, presence.Options{MaxDirected: 5, MaxBytes: 1000})
 	roster.Register(r, p, roster.Options{})
 	return transcript.Box{Router: r}
 }

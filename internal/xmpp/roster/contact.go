@@ -171,21 +171,35 @@ func (ro *Roster) prune(tx *store.Tx, account xmpp.JID) (floor uint64) {
 	return floor
 }
 
-// room refuses a new item where the roster is full.
-func (ro *Roster) room(tx *store.Tx, account xmpp.JID, c contact) error {
-	if c.listed || store.Roster.Count(tx, account.String()) < ro.opt.MaxItems {
+// room refuses an item that is new, or longer than before, where the roster is full.
+func (ro *Roster) room(tx *store.Tx, account, who xmpp.JID, old, now contact) error {
+	grows := size(who.String(), now.RosterItem)
+	if old.listed {
+		grows -= size(who.String(), old.RosterItem)
+	}
+	if !now.listed || old.listed && grows <= 0 {
 		return nil
 	}
-	n := 0
-	for _, item := range store.Roster.All(tx, account.String()) {
-		if !item.Removed {
-			n++
+	items, bytes := 0, grows
+	_, all := readAll(tx, account)
+	for _, e := range all {
+		if !e.Removed {
+			items++
+			bytes += size(e.who, e.RosterItem)
 		}
 	}
-	if n < ro.opt.MaxItems {
-		return nil
+	if !old.listed && items >= ro.opt.MaxItems || bytes > ro.opt.MaxBytes {
+		return xmpp.Errorf(stanza.ResourceConstraint, "the contact list is full: it holds %d contacts", items)
 	}
-	return xmpp.Errorf(stanza.ResourceConstraint, "the contact list is full: it holds %d contacts", ro.opt.MaxItems)
+	return nil
+}
+
+func size(who string, item store.RosterItem) int {
+	n := len(who) + len(item.Name)
+	for _, g := range item.Groups {
+		n += len(g)
+	}
+	return n
 }
 
 // subscription is a subscription stanza of the box's own, between bare addresses (RFC 6121 §3).

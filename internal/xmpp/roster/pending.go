@@ -16,7 +16,7 @@ func (ro *Roster) keep(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza, old contact
 	if len(st.Raw) > ro.opt.MaxRequest {
 		return xmpp.Errorf(stanza.PolicyViolation, "a subscription request of more than %d bytes is not kept", ro.opt.MaxRequest)
 	}
-	if store.Pending.Count(tx, account.String()) >= ro.opt.MaxPending {
+	if ro.crowded(tx, account, who) {
 		return xmpp.Errorf(stanza.ResourceConstraint, "too many subscription requests wait for this person")
 	}
 	p := store.PendingIn{Stanza: st.Raw, Received: time.Now().UTC()}
@@ -30,6 +30,22 @@ func (ro *Roster) keep(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza, old contact
 	now.pending = true
 	ro.changed(tx, out, account, who, old, now)
 	return nil
+}
+
+// crowded tells whether there is no place for one more request. No domain may take all of them from the others.
+func (ro *Roster) crowded(tx *store.Tx, account, who xmpp.JID) bool {
+	all := store.Pending.Count(tx, account.String())
+	if all < ro.opt.MaxPending/2 || all >= ro.opt.MaxPending {
+		return all >= ro.opt.MaxPending
+	}
+	same := 0
+	for k := range store.Pending.All(tx, account.String()) {
+		j, err := xmpp.ParseJID(strings.TrimPrefix(k, store.Key(account.String(), "")))
+		if err == nil && j.Domain == who.Domain {
+			same++
+		}
+	}
+	return same >= max(1, ro.opt.MaxPending/2)
 }
 
 // show delivers a request to a session that has not been shown it: it may learn of it at once from its initial presence and from

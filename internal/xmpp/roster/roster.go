@@ -29,7 +29,11 @@ type Presences interface {
 type Options struct {
 	// MaxItems in one roster. Default 2000. Beyond it: resource-constraint.
 	MaxItems int
-	// MaxPending subscription requests that await one account's answer. Default 200. Beyond it the asker gets resource-constraint.
+	// MaxBytes bounds the addresses, names and groups of one roster together. Default 512 KiB, so that a roster result stays
+	// within what one stanza of ours may hold. Beyond it: resource-constraint.
+	MaxBytes int
+	// MaxPending subscription requests that await one account's answer; one domain gets at most half of them. Default 200. Beyond
+	// it the asker gets resource-constraint.
 	MaxPending int
 	// MaxRequest bounds one pending request, in bytes. Default 16384. A longer one is refused: policy-violation.
 	MaxRequest int
@@ -46,7 +50,15 @@ func (o *Options) defaults() {
 	for _, d := range []struct {
 		v   *int
 		def int
-	}{{&o.MaxItems, 2000}, {&o.MaxPending, 200}, {&o.MaxRequest, 16 << 10}, {&o.MaxName, 1023}, {&o.MaxGroups, 64}, {&o.Tombstones, 200}} {
+	}{
+		{&o.MaxItems, 2000},
+		{&o.MaxBytes, 512 << 10},
+		{&o.MaxPending, 200},
+		{&o.MaxRequest, 16 << 10},
+		{&o.MaxName, 1023},
+		{&o.MaxGroups, 64},
+		{&o.Tombstones, 200},
+	} {
 		if *d.v <= 0 {
 			*d.v = d.def
 		}

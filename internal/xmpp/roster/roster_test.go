@@ -15,7 +15,7 @@ import (
 )
 
 // Small limits, so that transcripts reach them.
-var limits = roster.Options{MaxItems: 4, MaxPending: 2, MaxRequest: 1000, MaxName: 20, MaxGroups: 3, Tombstones: 2, Resend: 12 * time.Hour}
+var limits = roster.Options{MaxItems: 4, MaxBytes: 500, MaxPending: 4, MaxRequest: 1000, MaxName: 20, MaxGroups: 3, Tombstones: 2, Resend: 12 * time.Hour}
 
 func TestTranscripts(t *testing.T) {
 	transcript.RunFiles(t, "testdata/*.txt", func(t testing.TB, st *store.Store, domains []string, remote xmpp.Remote) transcript.Box {
@@ -144,6 +144,63 @@ func TestAskedOnce(t *testing.T) {
 	}
 	if n != 1 {
 		t.Errorf("asked %d times", n)
+	}
+}
+
+// TestVerifyingIsHidden: a request that claims a move is nobody's question until it is known to be one (docs/moved.md, row 5).
+func TestVerifyingIsHidden(t *testing.T) {
+	b := newBench(t)
+	juliet := xmpp.MustJID("juliet@capulet.example")
+	request := "<presence type='subscribe' from='juliet@capulet.example' to='romeo@montague.example'><x xmlns='urn:example:x'/></presence>"
+	hide := func() {
+		if err := b.st.Update(func(tx *store.Tx) error {
+			store.Pending.Put(tx, store.Key(account.String(), juliet.String()), store.PendingIn{Stanza: []byte(request), Verifying: true})
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step := func(what string, act func(), want ...string) {
+		b.got, b.sent = nil, nil
+		act()
+		b.rest()
+		var seen []string
+		for _, st := range append(b.got, b.sent...) {
+			if st.From.Bare() != account || st.Kind == xmpp.Presence && st.Type != "" && st.Type != "unavailable" {
+				seen = append(seen, strings.TrimSpace(st.Name+" "+st.Type))
+			}
+		}
+		if strings.Join(seen, ", ") != strings.Join(want, ", ") {
+			t.Errorf("%s: seen %s instead of %s", what, strings.Join(seen, ", "), strings.Join(want, ", "))
+		}
+	}
+	hide()
+	step("initial presence", func() { b.client("<presence type='unavailable'/>"); b.client("<presence/>") })
+	step("the same request without a claim", func() { b.peer(strings.Replace(request, "<x xmlns='urn:example:x'/>", "", 1)) })
+	step("taken back", func() { b.peer("<presence type='unsubscribe' from='juliet@capulet.example' to='romeo@montague.example'/>") }, "presence unsubscribed")
+	if f := b.state(account, juliet); f.pending {
+		t.Error("it is still pending")
+	}
+	hide()
+	step("found to be ordinary", func() {
+		st, err := xmpp.ParseStanza([]byte(request))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.r.Update(func(tx *store.Tx, out *xmpp.Out) error {
+			store.Pending.Delete(tx, store.Key(account.String(), juliet.String()))
+			return b.roster.InboundRequest(tx, out, &xmpp.Request{Stanza: st, Router: b.r, Class: xmpp.ToAccount})
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}, "presence subscribe")
+	if !b.got[0].HasChild("urn:example:x", "x") {
+		t.Errorf("not whole: %s", b.got[0].Raw)
+	}
+	hide()
+	step("approved all the same", func() { b.client("<presence type='subscribed' to='juliet@capulet.example'/>") }, "iq set", "presence subscribed")
+	if f := b.state(account, juliet); f.pending || f.sub != store.SubFrom {
+		t.Errorf("the state is %+v", f)
 	}
 }
 

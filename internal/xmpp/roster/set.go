@@ -40,11 +40,11 @@ func (ro *Roster) set(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 		ro.Remove(tx, out, account, e.who)
 		return nil
 	}
-	if err := ro.room(tx, account, old); err != nil {
-		return err
-	}
 	now := old
 	now.listed, now.Name, now.Groups = true, e.name, e.groups
+	if err := ro.room(tx, account, e.who, old, now); err != nil {
+		return err
+	}
 	out.Reply(rq, nil)
 	if now.sameItem(old) {
 		ro.push(tx, out, account, e.who, old.RosterItem) // nothing to write, but the client waits for a push

@@ -26,10 +26,8 @@ func (ro *Roster) outbound(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error 
 		ro.cancel(tx, out, st, old)
 		return nil
 	}
-	if now.listed {
-		if err := ro.room(tx, account, old); err != nil {
-			return err
-		}
+	if err := ro.room(tx, account, who, old, now); err != nil {
+		return err
 	}
 	ro.apply(tx, out, account, who, old, now)
 	out.Send(st) // also where nothing changed: it may set right what the contact's server has lost
@@ -41,11 +39,11 @@ func (ro *Roster) approve(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza, old cont
 	if old.Sub.From() {
 		return nil
 	}
-	if err := ro.room(tx, st.From, old); err != nil {
-		return err
-	}
 	now := old
 	now.listed = true
+	if err := ro.room(tx, st.From, st.To, old, now); err != nil {
+		return err
+	}
 	if !old.pending {
 		now.Approved = true
 		ro.apply(tx, out, st.From, st.To, old, now)
