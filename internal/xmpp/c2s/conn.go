@@ -270,7 +270,7 @@ func (c *conn) logEnd() {
 
 // Deliver is xmpp.Outlet.
 func (c *conn) Deliver(st *xmpp.Stanza) bool {
-	switch c.out.put(item{st: st}) {
+	switch c.out.put(st) {
 	case taken:
 		return true
 	case overflow:

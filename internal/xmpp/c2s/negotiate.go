@@ -91,12 +91,18 @@ func (c *conn) readHeader() (*frame.Header, error) {
 	}
 }
 
-// send queues bytes of the stream itself; head: they begin with the stream header.
+// send writes bytes of the stream itself; head: they begin with the stream header. It is for the reading goroutine.
 func (c *conn) send(b []byte, head bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.headed = c.headed || head
-	c.out.put(item{raw: b})
+	mine := c.out.queue(b)
+	c.mu.Unlock()
+	switch {
+	case mine && c.session == nil:
+		c.out.run()
+	case mine: // others put stanzas in: there may be no end to it
+		go c.out.run()
+	}
 }
 
 // header is our stream header (RFC 6120 §4.7).

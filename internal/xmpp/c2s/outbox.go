@@ -45,12 +45,12 @@ type outbox struct {
 	conn    net.Conn
 	waiting []item
 	cost    int           // of waiting
-	writing bool          // the goroutine runs
+	writing bool          // somebody runs
 	held    bool          // nothing may be written now: TLS is being negotiated
 	closed  bool          // nothing is taken any more
 	err     error         // the connection does not take anything any more
 	until   time.Time     // when all must be written, after closing
-	idle    chan struct{} // closed when the goroutine ends; nil when nobody waits for that
+	idle    chan struct{} // closed when nobody runs any more; nil when nobody waits for that
 }
 
 // outboxConfig is the same for all connections.
@@ -68,14 +68,15 @@ const (
 	overflow
 )
 
-// put queues an item. Only stanzas are held against the limit.
-func (o *outbox) put(it item) putResult {
+// put queues a stanza.
+func (o *outbox) put(st *xmpp.Stanza) putResult {
+	it := item{st: st}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
 	case o.closed || o.err != nil:
 		return refused
-	case it.st != nil && o.cost+it.cost() > o.shared.limit && len(o.waiting) > 0:
+	case o.cost+it.cost() > o.shared.limit && len(o.waiting) > 0:
 		return overflow
 	}
 	o.add(it)
@@ -89,10 +90,31 @@ func (o *outbox) add(it item) {
 }
 
 func (o *outbox) wake() {
-	if !o.writing && !o.held && o.err == nil && len(o.waiting) > 0 {
-		o.writing = true
+	if o.claim() {
 		go o.run()
 	}
+}
+
+// claim makes the caller the writer, if there is something to write and nobody writes: he has to run.
+func (o *outbox) claim() bool {
+	if o.writing || o.held || o.err != nil || len(o.waiting) == 0 {
+		return false
+	}
+	o.writing = true
+	return true
+}
+
+// queue is put for bytes of the stream by the reading goroutine, which may write itself instead of waking another one: mine tells that it has to
+// run.
+func (o *outbox) queue(raw []byte) (mine bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.err != nil {
+		return false
+	}
+	o.waiting = append(o.waiting, item{raw: raw})
+	o.cost += len(raw)
+	return o.claim()
 }
 
 // close queues the last bytes; all has to be written by then, which also cuts short a write that is going on.
@@ -183,7 +205,7 @@ func (o *outbox) unsent() []*xmpp.Stanza {
 	return list
 }
 
-// run writes until nothing waits.
+// run writes until nothing waits, for whoever has claimed that.
 func (o *outbox) run() {
 	var written int
 	var err error
