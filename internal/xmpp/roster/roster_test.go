@@ -177,7 +177,9 @@ func TestVerifyingIsHidden(t *testing.T) {
 	hide()
 	step("initial presence", func() { b.client("<presence type='unavailable'/>"); b.client("<presence/>") })
 	step("the same request without a claim", func() { b.peer(strings.Replace(request, "<x xmlns='urn:example:x'/>", "", 1)) })
-	step("taken back", func() { b.peer("<presence type='unsubscribe' from='juliet@capulet.example' to='romeo@montague.example'/>") }, "presence unsubscribed")
+	step("taken back", func() {
+		b.peer("<presence type='unsubscribe' from='juliet@capulet.example' to='romeo@montague.example'/>")
+	}, "presence unsubscribed")
 	if f := b.state(account, juliet); f.pending {
 		t.Error("it is still pending")
 	}
