@@ -30,8 +30,8 @@ func (p *Presence) available(rq *xmpp.Request) error {
 		return err
 	}
 	for _, other := range p.r.Available(s.JID.Bare()) { // an entity sees its own presence
-		if now, _ := other.Presence(); now != nil && other != s {
-			s.Deliver(now.Addressed(other.JID, s.JID))
+		if other != s {
+			p.show(other, s.JID, func(_ *xmpp.Session, st *xmpp.Stanza) { s.Deliver(st) })
 		}
 	}
 	for _, to := range c.to {
@@ -52,6 +52,7 @@ func (p *Presence) broadcast(rq *xmpp.Request, prio int8) (c contacts, initial b
 	}
 	old, _ := s.Presence()
 	p.r.SetPresence(s, rq.Stanza, prio)
+	st.told = union(c.from, st.told)
 	own := rq.Addressed(s.JID, account)
 	for _, a := range p.r.Available(account) {
 		a.Deliver(own)
@@ -119,7 +120,9 @@ func (p *Presence) unavailable(rq *xmpp.Request) error {
 		p.r.SetPresence(s, nil, 0)
 		p.own(rq, bound)
 	}
-	for _, to := range p.recipients(st, c.from) {
+	from := union(c.from, st.told)
+	st.told = nil
+	for _, to := range p.recipients(st, from) {
 		p.r.SendFor(s, rq.Addressed(s.JID, to))
 	}
 	if !bound {
@@ -143,6 +146,23 @@ func (p *Presence) own(rq *xmpp.Request, bound bool) {
 	if bound {
 		rq.Session.Deliver(st)
 	}
+}
+
+// union is a with those of b that it lacks; a itself where that is none.
+func union(a, b []xmpp.JID) []xmpp.JID {
+	if len(b) == 0 || slices.Equal(a, b) {
+		return a
+	}
+	has := make(map[xmpp.JID]bool, len(a))
+	for _, j := range a {
+		has[j] = true
+	}
+	for _, j := range b {
+		if !has[j] {
+			a = append(a, j)
+		}
+	}
+	return a
 }
 
 // recipients are contacts and whoever else got directed presence, once each; the list of the latter is emptied.

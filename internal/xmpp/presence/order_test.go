@@ -137,6 +137,37 @@ func TestLostWhileTheCardIsBusy(t *testing.T) {
 	})
 }
 
+// A session that ends between the commit that ends a subscription and its effect: the contact is in the roster no more, and hears of it
+// all the same.
+func TestLostWhileASubscriptionEnds(t *testing.T) {
+	for _, how := range []string{"lost", "unavailable"} {
+		inWorld(t, func(w *world) {
+			w.subscribe("juliet@capulet.example")
+			s, other := w.bind("orchard"), w.bind("garden")
+			w.from(s, "<presence/>")
+			w.from(other, "<presence/>")
+			w.sent = nil
+			release := w.hold()
+			w.Store.Submit(&store.Op{Run: func(tx *store.Tx) error {
+				tx.OnCommit(func() {
+					w.from(s, "<presence><status>1</status></presence>") // goes to nobody, and is not forgotten either
+					if how == "lost" {
+						w.Unbind(s)
+					} else {
+						w.from(s, "<presence type='unavailable'/>")
+					}
+				})
+				return nil
+			}})
+			w.from(other, "<presence type='unsubscribed' to='juliet@capulet.example'/>")
+			release()
+			w.want("unavailable orchard juliet@capulet.example", "unavailable garden juliet@capulet.example", "unsubscribed  juliet@capulet.example")
+			w.from(other, "<presence type='unavailable'/>")
+			w.want()
+		})
+	}
+}
+
 // A resource that is taken over by a new connection becomes unavailable before it is available again.
 func TestResourceTakenOver(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -38,7 +38,10 @@ type Presence struct {
 
 // state of a session that sent presence.
 type state struct {
-	turn     sync.Mutex            // taken before Presence.mu
+	turn sync.Mutex // taken before Presence.mu
+	// told are the contacts who know the session as available; guarded by turn. Between the commit that ends a subscription and its effect
+	// they are in no roster any more, and still are to hear of a session that ends just then.
+	told     []xmpp.JID
 	directed map[xmpp.JID]struct{} // who got directed presence and is to be told of its end; guarded by Presence.mu
 }
 

@@ -1,6 +1,8 @@
 package presence
 
 import (
+	"slices"
+
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
 )
@@ -75,6 +77,9 @@ func (p *Presence) show(s *xmpp.Session, to xmpp.JID, send func(*xmpp.Session, *
 	st.turn.Lock()
 	defer st.turn.Unlock()
 	if now, _ := s.Presence(); now != nil {
+		if who := to.Bare(); who != s.JID.Bare() && !slices.Contains(st.told, who) {
+			st.told = append(st.told, who)
+		}
 		send(s, now.Addressed(s.JID, to))
 	}
 }
@@ -90,6 +95,7 @@ func (p *Presence) hide(account, from xmpp.JID, send func(*xmpp.Session, *xmpp.S
 			send(s, gone(s, from))
 		}
 		p.forget(from, s)
+		st.told = slices.DeleteFunc(st.told, func(j xmpp.JID) bool { return j == from })
 		st.turn.Unlock()
 	}
 }
