@@ -2,6 +2,7 @@ package transcript
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -66,8 +67,22 @@ func (r remote) Send(st *xmpp.Stanza) {
 	b.Deliver(st)
 }
 
+// inbox is nil where nothing was received yet.
+func (w *world) inbox(who string) *inbox {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.boxes[who]
+}
+
+// receivers are all who have an inbox, sorted.
+func (w *world) receivers() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.boxes))
+}
+
 func (w *world) receive(who, want string) error {
-	b := w.boxes[who]
+	b := w.inbox(who)
 	if b == nil {
 		return fmt.Errorf("%s has received nothing", who)
 	}
@@ -94,13 +109,8 @@ func (w *world) receive(who, want string) error {
 }
 
 func (w *world) empty() error {
-	names := make([]string, 0, len(w.boxes))
-	for who := range w.boxes {
-		names = append(names, who)
-	}
-	slices.Sort(names)
-	for _, who := range names {
-		if l := w.boxes[who].take(); len(l) > 0 {
+	for _, who := range w.receivers() {
+		if l := w.inbox(who).take(); len(l) > 0 {
 			return fmt.Errorf("%s received, unexpected (%d in all):\n  %s", who, len(l), l[0].Raw)
 		}
 	}

@@ -162,8 +162,8 @@ func (w *world) do(s step) error {
 	case s.text == "nobody receives anything":
 		return w.empty()
 	case s.text == "all forget":
-		for _, b := range w.boxes {
-			b.take()
+		for _, who := range w.receivers() {
+			w.inbox(who).take()
 		}
 		return nil
 	case len(f) == 2 && f[1] == "pass":
@@ -187,7 +187,7 @@ func (w *world) actor(who, verb string, rest []string, xml string) error {
 		w.box.Router.Unbind(w.sessions[who])
 		delete(w.sessions, who)
 	case "forgets":
-		w.boxes[who].take()
+		w.inbox(who).take()
 	case "sends":
 		return w.send(who, rest, w.fill(xml))
 	case "receives":
@@ -250,7 +250,9 @@ func (w *world) stop() {
 func (w *world) restart() error {
 	w.stop()
 	w.sessions = map[string]*xmpp.Session{}
+	w.mu.Lock()
 	w.boxes = map[string]*inbox{}
+	w.mu.Unlock()
 	return w.open()
 }
 
@@ -269,7 +271,9 @@ func (w *world) connect(who string) error {
 		return err
 	}
 	b := &inbox{}
+	w.mu.Lock()
 	w.boxes[who] = b
+	w.mu.Unlock()
 	w.sessions[who] = w.box.Router.Bind(j.Bare(), j.Resource, who, b, xmpp.ConflictReplace)
 	synctest.Wait()
 	return nil
@@ -287,7 +291,7 @@ func (w *world) send(who string, rest []string, xml string) error {
 		}
 		if s := w.sessions[who]; s != nil {
 			if se := w.box.Router.FromSession(s, el); se != nil {
-				w.boxes[who].Close(se)
+				w.inbox(who).Close(se)
 			}
 		} else if strings.Contains(who, ".") {
 			st, err := xmpp.NewStanza(el)
