@@ -14,6 +14,8 @@ import (
 	"pibox/internal/xmpp/accounts"
 	"pibox/internal/xmpp/blocking"
 	"pibox/internal/xmpp/delivery"
+	"pibox/internal/xmpp/disco"
+	"pibox/internal/xmpp/pep"
 	"pibox/internal/xmpp/presence"
 	"pibox/internal/xmpp/roster"
 )
@@ -39,6 +41,8 @@ type Box struct {
 	presence *presence.Presence
 	blocking *blocking.Blocking
 	delivery *delivery.Delivery
+	disco    *disco.Disco
+	pep      *pep.PEP
 }
 
 // New wires a box on an open store. The domains are those to serve, prepared, the main one first. remote may be nil: then other servers are

@@ -9,7 +9,9 @@ import (
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/blocking"
 	"pibox/internal/xmpp/delivery"
+	"pibox/internal/xmpp/disco"
 	"pibox/internal/xmpp/last"
+	"pibox/internal/xmpp/pep"
 	"pibox/internal/xmpp/ping"
 	"pibox/internal/xmpp/presence"
 	"pibox/internal/xmpp/private"
@@ -40,6 +42,17 @@ func (b *Box) features() []feature {
 				return b.blocking.Clear(tx, out, account)
 			})
 		}},
+		{"service discovery and capabilities, XEP-0030 and XEP-0115", func() {
+			b.disco = disco.Register(r, disco.Options{Contacts: disco.Contacts(c.Contact)})
+		}},
+		{"personal eventing, XEP-0163", func() {
+			b.pep = pep.Register(r, b.disco.Caps, b.blocking, pep.Options{Log: b.log})
+			b.disco.Identify(xmpp.ToAccount, "pubsub", "pep", "")
+			b.disco.SetNodes(b.pep)
+			b.roster.OnChange(func(tx *store.Tx, out *xmpp.Out, ch roster.Change) {
+				b.pep.RosterChanged(tx, out, ch.Account, ch.Contact, ch.Old, ch.Now)
+			})
+		}},
 		{"messages", func() { b.delivery = delivery.Register(r, delivery.Options{Log: b.log}) }},
 		{"vcard-temp, XEP-0054", func() { vcard.Register(r, vcard.Options{}) }},
 		{"private XML, XEP-0049", func() { private.Register(r, private.Options{}) }},
@@ -54,6 +67,9 @@ func (b *Box) features() []feature {
 				StatementDelay: c.Moved.StatementDelay.D(), Forwarding: days(c.Moved.ForwardingDays), Language: c.Language,
 			})
 			b.roster.OnChange(b.contactLeft)
+			b.pep.Hook(moved.NS, pep.NodeHook{
+				Publish: b.Moved.Publish, Retract: b.Moved.Retract, CanRead: b.Moved.CanRead, Served: b.Moved.Served,
+			})
 		}},
 	}
 }

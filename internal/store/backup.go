@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,8 +41,23 @@ func Restore(backup, path string) error {
 			return explain(backup, err)
 		}
 		err = src.View(func(b *bolt.Tx) error { return b.CopyFile(tmp, 0o600) })
-		return errors.Join(err, src.Close())
+		return errors.Join(err, src.Close(), newEpoch(tmp))
 	})
+}
+
+// newEpoch tells clients that the versions they were given since the backup mean nothing any more.
+func newEpoch(path string) error {
+	db, err := bolt.Open(path, 0o600, boltOptions())
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(b *bolt.Tx) error {
+		tx := &Tx{bolt: b, writable: true}
+		raw, err := json.Marshal(rand.Text())
+		Settings.Put(tx, SettingEpoch, raw)
+		return errors.Join(err, tx.err)
+	})
+	return errors.Join(err, db.Close())
 }
 
 // install lets a file appear whole: temporary name, check, sync, rename, sync of the folder.

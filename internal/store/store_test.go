@@ -343,6 +343,9 @@ func TestBackupAndRestore(t *testing.T) {
 		if !Blocks.Has(tx, "a") || Blocks.Has(tx, "b") {
 			t.Error("the backup does not hold what was there when it was made")
 		}
+		if !Settings.Has(tx, SettingEpoch) {
+			t.Error("a restored store has the old epoch: clients would trust the roster versions that they know")
+		}
 		return nil
 	})
 }
