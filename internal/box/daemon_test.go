@@ -108,7 +108,6 @@ func serve(t *testing.T, dir string, watchdog time.Duration, edit func(*config.C
 	}()
 	d.stop = sync.OnceValue(func() error {
 		cancel()
-		defer func() { _ = conn.Close() }()
 		select {
 		case err := <-ended:
 			return err
@@ -118,6 +117,7 @@ func serve(t *testing.T, dir string, watchdog time.Duration, edit func(*config.C
 	})
 	t.Cleanup(func() {
 		_ = d.stop()
+		_ = conn.Close()
 		if t.Failed() {
 			t.Log(d.log)
 		}
