@@ -63,10 +63,11 @@ func (b *Box) features() []feature {
 		{"moved, XEP-0283", func() {
 			b.Moved = moved.Register(r, moved.Needs{Roster: b.roster, Presence: b.presence, Blocks: b.blocking, Inbox: b.delivery}, moved.Options{
 				Log: b.log, Timeout: c.Moved.VerifyTimeout.D(), AcceptDialback: c.Moved.AcceptDialback,
-				MaxPerSender: c.Moved.PerSender, MaxPerDomain: c.Moved.PerDomain, MaxTotal: c.Moved.Total,
+				PerSender: c.Moved.PerSender, PerDomain: c.Moved.PerDomain, Total: c.Moved.Total, InFlight: c.Moved.InFlight,
+				RetryMin: c.Moved.RetryMin.D(), RetryMax: c.Moved.RetryMax.D(),
 				StatementDelay: c.Moved.StatementDelay.D(), Forwarding: days(c.Moved.ForwardingDays), Language: c.Language,
 			})
-			b.roster.OnChange(b.contactLeft)
+			b.roster.OnChange(b.contactChanged)
 			b.pep.Hook(moved.NS, pep.NodeHook{
 				Publish: b.Moved.Publish, Retract: b.Moved.Retract, CanRead: b.Moved.CanRead, Served: b.Moved.Served,
 			})
@@ -74,8 +75,9 @@ func (b *Box) features() []feature {
 	}
 }
 
-// contactLeft tells Moved of a contact who gave an account up: that is how a move is seen to go on.
-func (b *Box) contactLeft(tx *store.Tx, _ *xmpp.Out, c roster.Change) {
+// contactChanged tells Moved of changes in rosters. A contact who gave an account up: that is how a move is seen to go on.
+func (b *Box) contactChanged(tx *store.Tx, _ *xmpp.Out, c roster.Change) {
+	b.Moved.ContactChanged(tx, c.Account, c.Contact, c.Old, c.Now, c.WasPending && !c.Pending)
 	if (c.Old.Sub.To() && !c.Now.Sub.To()) || (c.Old.Sub.From() && !c.Now.Sub.From()) {
 		b.Moved.ContactLeft(tx, c.Account, c.Contact)
 	}

@@ -107,6 +107,7 @@ func (c checker) pairs(cfg *Config) {
 		{span("login.max_delay", cfg.Login.MaxDelay), span("c2s.auth_timeout", cfg.C2S.AuthTimeout)},
 		{count("moved.per_sender", cfg.Moved.PerSender), count("moved.per_domain", cfg.Moved.PerDomain)},
 		{count("moved.per_domain", cfg.Moved.PerDomain), count("moved.total", cfg.Moved.Total)},
+		{span("moved.retry_min", cfg.Moved.RetryMin), span("moved.retry_max", cfg.Moved.RetryMax)},
 	} {
 		if number(p.low.value) <= number(p.high.value) {
 			continue

@@ -158,11 +158,14 @@ type DNS struct {
 type Moved struct {
 	VerifyTimeout  Duration `toml:"verify_timeout" range:"1s..5m" doc:"Time that the old address has to answer."`
 	AcceptDialback bool     `toml:"accept_dialback" doc:"Accept the answer of a server that only dialback vouches for."`
-	PerSender      int      `toml:"per_sender" range:"1..1000" doc:"Verifications under way at the same time for one new address. Over a limit a claim is an ordinary contact request."`
-	PerDomain      int      `toml:"per_domain" range:"1..10000" doc:"Verifications under way for new addresses of one domain."`
-	Total          int      `toml:"total" range:"1..100000" doc:"Verifications under way in total."`
+	PerSender      int      `toml:"per_sender" range:"1..1000" doc:"Verifications per hour for one new address. Over a limit a claim is an ordinary contact request."`
+	PerDomain      int      `toml:"per_domain" range:"1..10000" doc:"Verifications per hour for one other domain, the new address's or the old one's."`
+	Total          int      `toml:"total" range:"1..100000" doc:"Verifications per hour in total."`
+	InFlight       int      `toml:"in_flight" range:"1..1000" doc:"Verifications at the same time."`
 	ForwardingDays int      `toml:"forwarding_days" range:"90..3650" doc:"Days that an account which moved away keeps answering where it went."`
 	StatementDelay Duration `toml:"statement_delay" range:"0s..168h" doc:"Time in which a published move can be cancelled before others can read it. Clients publish and notify at once, so 0s is what works with them."`
+	RetryMin       Duration `toml:"retry_min" range:"1s..1h" doc:"First pause before something another server did not confirm is sent again; doubles."`
+	RetryMax       Duration `toml:"retry_max" range:"1m..24h" doc:"Longest such pause."`
 }
 
 // Store configures the database.
@@ -207,8 +210,8 @@ func Default() Config {
 		Limits: Limits{Depth: 64, Attributes: 64, Children: 4096},
 		DNS:    DNS{Timeout: seconds(10)},
 		Moved: Moved{
-			VerifyTimeout: seconds(30), PerSender: 5, PerDomain: 50, Total: 200,
-			ForwardingDays: 90,
+			VerifyTimeout: seconds(30), PerSender: 10, PerDomain: 60, Total: 600, InFlight: 32,
+			ForwardingDays: 90, RetryMin: seconds(30), RetryMax: Duration(6 * time.Hour),
 		},
 		Store: Store{Reserve: 32 << 20, QueueBytes: 8 << 20},
 		Health: Health{

@@ -27,25 +27,27 @@ func (m *Moved) follow(tx *store.Tx, out *xmpp.Out, k claimKey, known bool) erro
 		m.needs.Roster.Put(tx, out, k.account, k.new, item)
 	}
 	if !known {
-		m.send(tx, out, k.account, k.new, "subscribed")
+		m.outbox.Send(tx, out, "subscribed", k.account, k.new)
 		m.needs.Presence.Announce(out, k.account, k.new)
 	}
 	m.needs.Presence.Withdraw(out, k.account, k.old)
-	m.send(tx, out, k.account, k.old, "unsubscribed")
+	m.outbox.Send(tx, out, "unsubscribed", k.account, k.old)
 	m.needs.Roster.Put(tx, out, k.account, k.old, old)
-	if wasBoth && !item.Sub.To() && !item.Ask {
-		m.send(tx, out, k.account, k.new, "subscribe")
-		item.Ask = true
-		m.needs.Roster.Put(tx, out, k.account, k.new, item)
+	if wasBoth {
+		m.askBack(tx, out, k)
 	}
-	m.joinOwnMove(tx, k)
+	m.join(tx, k.account, k.new)
 	m.needs.Inbox.Queue(tx, out, k.account, m.noticeFollowed(k, item.Name))
 	return nil
 }
 
-// send gives a subscription stanza to the outbox: it reaches the other server even if this box loses power now. A local recipient gets it in
-// this transaction.
-func (m *Moved) send(tx *store.Tx, out *xmpp.Out, from, to xmpp.JID, typ string) {
-	st := xmpp.Make(xmpp.NewXML("presence").Attr("type", typ).Attr("from", from.String()).Attr("to", to.String()).Bytes())
-	m.outbox.Send(tx, out, st)
+// askBack asks the new address for its presence. The item is written before: a local contact answers in this transaction.
+func (m *Moved) askBack(tx *store.Tx, out *xmpp.Out, k claimKey) {
+	item, _ := m.needs.Roster.Item(tx, k.account, k.new)
+	if item.Sub.To() || item.Ask {
+		return
+	}
+	item.Ask = true
+	m.needs.Roster.Put(tx, out, k.account, k.new, item)
+	m.outbox.Send(tx, out, "subscribe", k.account, k.new)
 }

@@ -27,6 +27,8 @@ type Roster interface {
 	Item(tx *store.Tx, account, contact xmpp.JID) (store.RosterItem, bool)
 	// Put writes an item and queues the roster push to the interested resources.
 	Put(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID, item store.RosterItem)
+	// CanKeep tells whether a subscription request can be kept until it is answered; its error is what the sender is to be told.
+	CanKeep(tx *store.Tx, st *xmpp.Stanza) error
 	// InboundRequest does what RFC 6121 §3.1.3 does with a subscription request.
 	InboundRequest(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error
 }
@@ -56,9 +58,12 @@ type Options struct {
 	Timeout time.Duration
 	// AcceptDialback: a reply over a stream that only dialback vouches for counts as proof. Default no.
 	AcceptDialback bool
-	// MaxPerSender, MaxPerDomain, MaxTotal: verifications under way at once for one claimed new address, for new addresses of one
-	// domain, and in all. Over a limit a request is ordinary. Defaults 5, 50, 200.
-	MaxPerSender, MaxPerDomain, MaxTotal int
+	// PerSender, PerDomain, Total: verifications per hour for one claimed new address, for one remote domain, and in all. InFlight:
+	// verifications at the same time. Over a limit a request is ordinary. Defaults 10, 60, 600, 32.
+	PerSender, PerDomain, Total, InFlight int
+	// RetryMin, RetryMax: the first pause before what another server did not confirm is sent again, and the longest; it doubles. Defaults
+	// 30 s, 6 h.
+	RetryMin, RetryMax time.Duration
 	// StatementDelay is how long a published statement waits before it is served, so that the owner can cancel it. Default 0.
 	StatementDelay time.Duration
 	// Forwarding is how long an account that moved should at least go on. Default 90 days.
@@ -71,19 +76,21 @@ func (o *Options) defaults() {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	set := func(v *int, def int) {
-		if *v <= 0 {
-			*v = def
+	for _, d := range []struct {
+		v   *int
+		def int
+	}{{&o.PerSender, 10}, {&o.PerDomain, 60}, {&o.Total, 600}, {&o.InFlight, 32}} {
+		if *d.v <= 0 {
+			*d.v = d.def
 		}
 	}
-	set(&o.MaxPerSender, 5)
-	set(&o.MaxPerDomain, 50)
-	set(&o.MaxTotal, 200)
-	if o.Timeout <= 0 {
-		o.Timeout = 30 * time.Second
-	}
-	if o.Forwarding <= 0 {
-		o.Forwarding = 90 * 24 * time.Hour
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{{&o.Timeout, 30 * time.Second}, {&o.Forwarding, 90 * 24 * time.Hour}, {&o.RetryMin, 30 * time.Second}, {&o.RetryMax, 6 * time.Hour}} {
+		if *d.v <= 0 {
+			*d.v = d.def
+		}
 	}
 }
 
@@ -104,15 +111,20 @@ type Moved struct {
 
 	mu      sync.Mutex
 	running map[claimKey]*query
+	limits  limits
+	stopped bool
 }
 
 // Register hangs Moved on the router. Call Start when the router can send.
 func Register(r *xmpp.Router, needs Needs, opt Options) *Moved {
 	opt.defaults()
 	m := &Moved{r: r, opt: opt, needs: needs, running: map[claimKey]*query{}}
-	m.outbox = newOutbox(r, opt.Log)
+	m.limits = limits{perSender: opt.PerSender, perDomain: opt.PerDomain, total: opt.Total}
+	m.outbox = newOutbox(r, opt)
 	r.HandleTx(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.Presence, Type: "subscribe", NS: NS, Name: "moved"}, m.arrive)
+	r.FilterIn(m.outbox.bounced)
 	r.FilterIn(m.forward)
+	r.FilterIn(m.heardGone)
 	r.Announce(xmpp.ToAccount, NS)
 	return m
 }
@@ -132,10 +144,15 @@ func (m *Moved) Start() error {
 		return err
 	}
 	for _, k := range waiting {
-		m.query(k)
+		m.query(k, true)
 	}
 	return m.outbox.start()
 }
 
 // Stop ends timers; what is durable goes on at the next Start.
-func (m *Moved) Stop() { m.outbox.stop() }
+func (m *Moved) Stop() {
+	m.mu.Lock()
+	m.stopped = true
+	m.mu.Unlock()
+	m.outbox.stop()
+}

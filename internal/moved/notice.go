@@ -1,8 +1,9 @@
 package moved
 
 import (
+	"crypto/rand"
 	"fmt"
-	"time"
+	"strings"
 
 	"pibox/internal/xmpp"
 )
@@ -50,6 +51,6 @@ func (m *Moved) notice(account xmpp.JID, body string) *xmpp.Stanza {
 		lang = "en"
 	}
 	x := xmpp.NewXML("message").Attr("from", account.Host().String()).Attr("to", account.String())
-	x = x.Attr("id", fmt.Sprintf("notice-%d", time.Now().UnixNano())).Attr("xml:lang", lang)
+	x = x.Attr("id", "notice-"+strings.ToLower(rand.Text()[:12])).Attr("xml:lang", lang)
 	return xmpp.Make(x.Leaf("body", "", body).Bytes())
 }

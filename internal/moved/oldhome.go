@@ -1,7 +1,9 @@
 package moved
 
 import (
+	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"pibox/internal/store"
@@ -35,7 +37,7 @@ func (m *Moved) Publish(tx *store.Tx, out *xmpp.Out, account xmpp.JID, id string
 		return nil // repeated: nothing changes, nobody is told twice
 	}
 	mv.To, mv.Published, mv.Visible = to.String(), now, now.Add(m.opt.StatementDelay)
-	m.freeze(tx, account, &mv)
+	m.freeze(tx, account, &mv, anySub)
 	store.Moves.Put(tx, account.String(), mv)
 	m.needs.Inbox.Queue(tx, out, account, m.notice(account, m.announced(to)))
 	return nil
@@ -50,15 +52,28 @@ func (m *Moved) Retract(tx *store.Tx, out *xmpp.Out, account xmpp.JID) {
 	m.needs.Inbox.Queue(tx, out, account, m.notice(account, m.text().cancelled))
 }
 
-// freeze adds today's contacts to the readers: who revokes later may still verify.
-func (m *Moved) freeze(tx *store.Tx, account xmpp.JID, mv *store.Move) {
-	for key, item := range store.Roster.All(tx, account.String()) {
-		contact := key[len(account.String())+1:]
-		if item.Sub != store.SubNone && !item.Removed && !slices.Contains(mv.Readers, contact) {
+// freeze adds contacts to the readers: who revokes later may still verify.
+func (m *Moved) freeze(tx *store.Tx, account xmpp.JID, mv *store.Move, reads func(store.Subscription) bool) {
+	for contact, item := range contacts(tx, account) {
+		if reads(item.Sub) && !slices.Contains(mv.Readers, contact) {
 			mv.Readers = append(mv.Readers, contact)
 		}
 	}
 }
+
+// contacts are the items of an account's roster.
+func contacts(tx *store.Tx, account xmpp.JID) iter.Seq2[string, store.RosterItem] {
+	prefix := store.Key(account.String(), "")
+	return func(yield func(string, store.RosterItem) bool) {
+		for key, item := range store.Roster.All(tx, account.String()) {
+			if !item.Removed && !yield(strings.TrimPrefix(key, prefix), item) {
+				return
+			}
+		}
+	}
+}
+
+func anySub(s store.Subscription) bool { return s.To() || s.From() }
 
 // CanRead tells whether somebody whom the node's own access model (presence) does not let in may get the statement's item all the same:
 // the contacts at publication, and the bare domain of their server; never who is blocked.
@@ -73,17 +88,32 @@ func (m *Moved) Served(tx *store.Tx, account xmpp.JID) bool {
 	return ok && !time.Now().Before(mv.Visible)
 }
 
+// isReader tells whether somebody was a contact at publication, or is a presence subscriber today; servers: the bare domain of such a one's
+// server counts too.
 func (m *Moved) isReader(tx *store.Tx, mv store.Move, account, who xmpp.JID, servers bool) bool {
 	if m.needs.Blocks.Blocked(tx, account, who) {
 		return false
 	}
-	if slices.Contains(mv.Readers, who.Bare().String()) {
+	if who.Local != "" {
+		item, _ := m.needs.Roster.Item(tx, account, who.Bare())
+		return item.Sub.From() || slices.Contains(mv.Readers, who.Bare().String())
+	}
+	if !servers || !who.IsBare() {
+		return false
+	}
+	there := func(reader string) bool {
+		j, err := xmpp.ParseJID(reader)
+		return err == nil && j.Domain == who.Domain && !m.blocked(tx, account, j)
+	}
+	if slices.ContainsFunc(mv.Readers, there) {
 		return true
 	}
-	return servers && who.Local == "" && slices.ContainsFunc(mv.Readers, func(reader string) bool {
-		j, err := xmpp.ParseJID(reader)
-		return err == nil && j.Domain == who.Domain && !m.needs.Blocks.Blocked(tx, account, j)
-	})
+	for contact, item := range contacts(tx, account) {
+		if item.Sub.From() && there(contact) {
+			return true
+		}
+	}
+	return false
 }
 
 // ContactLeft records that a contact revoked its subscription to an account that moved: the progress of the move (XEP-0283 §impl-lifetime).
@@ -101,28 +131,48 @@ func (m *Moved) ContactLeft(tx *store.Tx, account, contact xmpp.JID) {
 	}
 }
 
-// joinOwnMove lets a contact who moved while this account moves read its statement under the new, verified address, so that the two
+// join lets a contact who moved while this account moves read its statement under the new, verified address, so that the two
 // find each other.
-func (m *Moved) joinOwnMove(tx *store.Tx, k claimKey) {
-	mv, ok := store.Moves.Get(tx, k.account.String())
-	if ok && !slices.Contains(mv.Readers, k.new.String()) {
-		mv.Readers = append(mv.Readers, k.new.String())
-		store.Moves.Put(tx, k.account.String(), mv)
+func (m *Moved) join(tx *store.Tx, account, contact xmpp.JID) {
+	mv, ok := store.Moves.Get(tx, account.String())
+	if ok && contact != account && !slices.Contains(mv.Readers, contact.String()) {
+		mv.Readers = append(mv.Readers, contact.String())
+		store.Moves.Put(tx, account.String(), mv)
 	}
 }
 
+// heardGone is an inbound filter that lets nothing through differently: a contact whose account was closed may have answered, to whatever the
+// account sent, where he went. What proves it is what proves a statement (row 6).
+func (m *Moved) heardGone(rq *xmpp.Request) (drop bool, err error) {
+	if rq.Type != "error" || !m.trusted(rq.From, rq.Peer) {
+		return false, nil
+	}
+	to, ok := goneTo(rq.Node())
+	if !ok {
+		return false, nil
+	}
+	account, old := rq.Account(), rq.From.Bare()
+	m.r.Submit(256, func(tx *store.Tx, _ *xmpp.Out) error {
+		mv, ok := store.Moves.Get(tx, account.String())
+		if item, _ := m.needs.Roster.Item(tx, account, old); ok && anySub(item.Sub) && m.isReader(tx, mv, account, old, false) {
+			m.join(tx, account, to)
+		}
+		return nil
+	}, nil)
+	return false, nil
+}
+
 // Close closes an account that moved, by its owner's explicit act: nobody logs in any more, and its readers are told where
-// it went. The caller ends its sessions and removes what else it kept.
+// it went. The caller ends its sessions and removes what else it kept, the block list too: who is on it is no reader from now on.
 func (m *Moved) Close(tx *store.Tx, account xmpp.JID) error {
 	mv, ok := store.Moves.Get(tx, account.String())
 	if !ok {
 		return xmpp.Errorf(stanza.UnexpectedRequest, "%s has not announced a move: publish a moved statement first", account)
 	}
-	m.freeze(tx, account, &mv)
-	// The block list goes with the account: who is on it is no reader any more.
+	m.freeze(tx, account, &mv, store.Subscription.From)
 	mv.Readers = slices.DeleteFunc(mv.Readers, func(reader string) bool {
 		j, err := xmpp.ParseJID(reader)
-		return err != nil || m.needs.Blocks.Blocked(tx, account, j)
+		return err != nil || m.blocked(tx, account, j)
 	})
 	mv.Closed = true
 	store.Moves.Put(tx, account.String(), mv)

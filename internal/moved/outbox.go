@@ -1,8 +1,10 @@
 package moved
 
 import (
+	"crypto/rand"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,8 +16,9 @@ import (
 // that stored it; behind it goes an IQ ping to that server, whose answer shows that everything before it arrived, because a stream keeps
 // order. Until then, also after a restart, everything is sent again with back-off.
 type Outbox struct {
-	r   *xmpp.Router
-	log *slog.Logger
+	r                  *xmpp.Router
+	log                *slog.Logger
+	retryMin, retryMax time.Duration
 
 	mu      sync.Mutex
 	lanes   map[lane]*laneState
@@ -27,43 +30,105 @@ type lane struct{ from, to string }
 
 type laneState struct {
 	sent    []uint64 // given to the other server since the last ping that it answered, as far as this run knows
+	lost    uint64   // Losses.Lost when the first of them was sent
+	refused bool     // our own side gave one of them back
 	pinging bool
 	fails   int
 	timer   *time.Timer // the next ping or, after a failure, the next attempt
 }
 
+// Losses is a Remote that counts the streams which ended while stanzas went out on them. What was written to such a one may not have
+// arrived, so the answer to a ping on the next stream proves nothing.
+type Losses interface{ Lost() uint64 }
+
 const (
 	// settle lets one ping stand behind all that a move sends.
 	settle      = 250 * time.Millisecond
 	pingTimeout = 60 * time.Second
-	firstRetry  = 30 * time.Second
-	lastRetry   = time.Hour
 	// giveUp ends the attempts for an entry: a server that is away for longer is not coming back as the same.
 	giveUp = 60 * 24 * time.Hour
+	// outboxID begins the id of what the outbox sends, so that it is known when it comes back.
+	outboxID = "moved-"
 )
 
-func newOutbox(r *xmpp.Router, log *slog.Logger) *Outbox {
-	return &Outbox{r: r, log: log, lanes: map[lane]*laneState{}}
+func newOutbox(r *xmpp.Router, opt Options) *Outbox {
+	return &Outbox{r: r, log: opt.Log, retryMin: opt.RetryMin, retryMax: opt.RetryMax, lanes: map[lane]*laneState{}}
 }
 
-// Send sends a stanza, durably where it leaves the box. A local recipient's side changes in the same transaction.
-func (o *Outbox) Send(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza) {
-	if o.r.IsLocal(st.To.Domain) {
+// Send sends a subscription stanza, durably where it leaves the box. A local recipient's side changes in the same transaction.
+func (o *Outbox) Send(tx *store.Tx, out *xmpp.Out, typ string, from, to xmpp.JID) {
+	st := xmpp.Make(xmpp.NewXML("presence").Attr("type", typ).Attr("id", outboxID+strings.ToLower(rand.Text()[:12])).
+		Attr("from", from.String()).Attr("to", to.String()).Bytes())
+	if o.r.IsLocal(to.Domain) {
 		out.Send(st)
 		return
 	}
-	seq := store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: st.From.String(), To: st.To.String(), Queued: time.Now().UTC()})
+	seq := store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: from.String(), To: to.String(), Queued: time.Now().UTC()})
 	out.After(func() {
+		lost := o.lost()
 		o.r.Send(st)
-		o.sent(lane{st.From.Domain, st.To.Domain}, seq)
+		o.sent(lane{from.Domain, to.Domain}, seq, lost)
 	})
 }
 
+func (o *Outbox) lost() uint64 {
+	if l, ok := o.r.Remote().(Losses); ok {
+		return l.Lost()
+	}
+	return 0
+}
+
+// supersede removes what waits for a contact and is not so any more: sent again, it would undo what came after it.
+func (o *Outbox) supersede(tx *store.Tx, account, contact xmpp.JID, now store.RosterItem) {
+	if o.r.IsLocal(contact.Domain) {
+		return
+	}
+	for key, e := range store.Outbox.All(tx) {
+		if e.From != account.String() || e.To != contact.String() {
+			continue
+		}
+		st, err := xmpp.ParseStanza(e.Stanza)
+		if err != nil {
+			continue
+		}
+		switch st.Type {
+		case "subscribed":
+			if now.Sub.From() {
+				continue
+			}
+		case "unsubscribed":
+			if !now.Sub.From() {
+				continue
+			}
+		case "subscribe":
+			if now.Ask {
+				continue
+			}
+		}
+		store.Outbox.Delete(tx, key)
+	}
+}
+
+// bounced is an inbound filter: what our own side gives back of the outbox is sent again, and no news for the user.
+func (o *Outbox) bounced(rq *xmpp.Request) (drop bool, err error) {
+	if rq.Kind != xmpp.Presence || rq.Type != "error" || rq.Peer != nil || rq.Session != nil || o.r.IsLocal(rq.From.Domain) ||
+		!strings.HasPrefix(rq.ID, outboxID) {
+		return false, nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lane(lane{rq.To.Domain, rq.From.Domain}).refused = true
+	return true, nil
+}
+
 // sent plans the ping behind a stanza that was sent, unless another attempt, which sends everything again, is planned already.
-func (o *Outbox) sent(l lane, seq uint64) {
+func (o *Outbox) sent(l lane, seq, lost uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s := o.lane(l)
+	if len(s.sent) == 0 {
+		s.lost = lost
+	}
 	s.sent = append(s.sent, seq)
 	if !s.pinging && s.timer == nil {
 		o.plan(l, settle, o.ping)
@@ -80,31 +145,55 @@ func (o *Outbox) lane(l lane) *laneState {
 	return s
 }
 
+// plan replaces what was planned for the lane.
 func (o *Outbox) plan(l lane, wait time.Duration, do func(lane)) {
-	s := o.lane(l)
-	if o.stopped || s.timer != nil {
+	if o.stopped {
 		return
 	}
-	s.timer = time.AfterFunc(wait, func() {
+	s := o.lane(l)
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	var mine *time.Timer
+	mine = time.AfterFunc(wait, func() {
 		o.mu.Lock()
-		s.timer = nil
-		stopped := o.stopped
+		current := s.timer == mine && !o.stopped
+		if current {
+			s.timer = nil
+		}
 		o.mu.Unlock()
-		if !stopped {
+		if current {
 			do(l)
 		}
 	})
+	s.timer = mine
 }
 
 func (o *Outbox) start() error {
-	lanes, err := o.waiting()
-	if err != nil {
-		return err
-	}
+	lanes := map[lane]bool{}
+	err := o.r.Store.View(func(tx *store.Tx) error {
+		for _, e := range store.Outbox.All(tx) {
+			l, err := laneOf(e)
+			if err != nil {
+				return err
+			}
+			lanes[l] = true
+		}
+		return nil
+	})
 	for l := range lanes {
 		o.resend(l)
 	}
-	return nil
+	return err
+}
+
+func laneOf(e store.OutboxEntry) (lane, error) {
+	from, err := xmpp.ParseJID(e.From)
+	if err != nil {
+		return lane{}, err
+	}
+	to, err := xmpp.ParseJID(e.To)
+	return lane{from.Domain, to.Domain}, err
 }
 
 func (o *Outbox) stop() {
@@ -118,53 +207,53 @@ func (o *Outbox) stop() {
 	}
 }
 
-type waitingEntry struct {
-	seq uint64
-	st  *xmpp.Stanza
-	at  time.Time
-}
-
-func (o *Outbox) waiting() (map[lane][]waitingEntry, error) {
-	lanes := map[lane][]waitingEntry{}
-	err := o.r.Store.View(func(tx *store.Tx) error {
+// resend sends everything that waits for a domain again, and a ping behind it. It reads in the committer's turn, so that nothing newer
+// gets between.
+func (o *Outbox) resend(l lane) {
+	o.r.Submit(64, func(tx *store.Tx, out *xmpp.Out) error {
+		var seqs []uint64
+		var again []*xmpp.Stanza
+		old := 0
 		for key, e := range store.Outbox.All(tx) {
+			if have, err := laneOf(e); err != nil {
+				return err
+			} else if have != l {
+				continue
+			}
+			if time.Since(e.Queued) > giveUp {
+				store.Outbox.Delete(tx, key)
+				old++
+				continue
+			}
 			st, err := xmpp.ParseStanza(e.Stanza)
 			if err != nil {
 				return err
 			}
-			l := lane{st.From.Domain, st.To.Domain}
-			lanes[l] = append(lanes[l], waitingEntry{store.SeqOf(key), st, e.Queued})
+			seqs, again = append(seqs, store.SeqOf(key)), append(again, st)
 		}
+		out.After(func() {
+			if old > 0 {
+				o.log.Warn("outbox: gave up", "domain", l.to, "stanzas", old)
+			}
+			o.sendAgain(l, seqs, again)
+		})
 		return nil
+	}, func(err error) {
+		if err != nil {
+			o.log.Error("outbox: reading", "error", err)
+			o.failed(l)
+		}
 	})
-	return lanes, err
 }
 
-// resend sends everything that waits for a domain again, and a ping behind it.
-func (o *Outbox) resend(l lane) {
-	all, err := o.waiting()
-	if err != nil {
-		o.log.Error("outbox: reading", "error", err)
-		o.failed(l)
-		return
-	}
-	var old, again []uint64
-	for _, w := range all[l] {
-		if time.Since(w.at) > giveUp {
-			old = append(old, w.seq)
-			continue
-		}
-		o.r.Send(w.st)
-		again = append(again, w.seq)
-	}
-	if len(old) > 0 {
-		o.log.Warn("outbox: gave up", "domain", l.to, "stanzas", len(old))
-		o.forget(old)
-	}
+func (o *Outbox) sendAgain(l lane, seqs []uint64, again []*xmpp.Stanza) {
 	o.mu.Lock()
 	s := o.lane(l)
-	s.sent = again
+	s.sent, s.lost, s.refused = seqs, o.lost(), false
 	o.mu.Unlock()
+	for _, st := range again {
+		o.r.Send(st)
+	}
 	if len(again) > 0 {
 		o.ping(l)
 	}
@@ -186,34 +275,37 @@ func (o *Outbox) ping(l lane) {
 		Payload: xmpp.NewXMLNS("ping", "urn:xmpp:ping").Bytes(),
 		// An error from the other server is an answer too; one of our own side, which has no peer, is not.
 		Done: func(reply *xmpp.Request) {
-			if reply != nil && reply.Peer != nil {
-				o.answered(l, covered)
-			} else {
+			if reply == nil || reply.Peer == nil || !o.answered(l, covered) {
 				o.failed(l)
 			}
 		},
 	})
 }
 
-func (o *Outbox) answered(l lane, covered []uint64) {
+// answered is false when the answer does not show that everything before the ping arrived.
+func (o *Outbox) answered(l lane, covered []uint64) bool {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	s := o.lane(l)
+	if s.refused || s.lost != o.lost() {
+		return false
+	}
 	s.pinging, s.fails = false, 0
 	s.sent = slices.DeleteFunc(slices.Clone(s.sent), func(seq uint64) bool { return slices.Contains(covered, seq) })
 	if len(s.sent) > 0 {
 		o.plan(l, settle, o.ping)
 	}
-	o.mu.Unlock()
 	o.forget(covered)
+	return true
 }
 
-// failed plans another attempt: 30 s, doubling up to an hour.
+// failed plans another attempt, with a pause that doubles.
 func (o *Outbox) failed(l lane) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s := o.lane(l)
 	s.pinging = false
-	wait := min(firstRetry<<min(s.fails, 10), lastRetry)
+	wait := min(o.retryMin<<min(s.fails, 16), o.retryMax)
 	s.fails++
 	o.plan(l, wait, o.resend)
 }

@@ -10,34 +10,51 @@ import (
 
 // oldJID reads the claim of a subscription request (row 2): one <old-jid/> with a bare JID that is not the sender's.
 func oldJID(st *xmpp.Stanza) (xmpp.JID, bool) {
-	c, ok := st.Child(NS, "moved")
+	moved, ok := only(st.Node(), NS, "moved")
 	if !ok {
 		return xmpp.JID{}, false
 	}
-	el, err := frame.Parse(st.Raw[c.Start:c.End], xmpp.NSClient, frame.Limits{})
-	if err != nil {
-		return xmpp.JID{}, false
-	}
-	j, ok := onlyJID(el.Node(), "old-jid")
+	j, ok := onlyJID(moved, "old-jid")
 	return j, ok && j != st.From.Bare()
 }
 
-// onlyJID is the bare JID in the single child of that name; unknown children are ignored (XEP-0283 §impl-alt-verify).
-func onlyJID(moved *frame.Node, name string) (j xmpp.JID, ok bool) {
-	for _, c := range moved.Children {
-		if c.NS != NS || c.Name != name {
+// only is the single child of that name; of two nobody could tell which counts.
+func only(n *frame.Node, ns, name string) (child *frame.Node, ok bool) {
+	if n == nil {
+		return nil, false
+	}
+	for _, c := range n.Children {
+		if c.NS != ns || c.Name != name {
 			continue
 		}
-		if !j.IsZero() {
-			return xmpp.JID{}, false
+		if child != nil {
+			return nil, false
 		}
-		var err error
-		if j, err = xmpp.ParseJID(strings.TrimSpace(c.Text)); err != nil || !j.IsBare() || j.Local == "" {
-			return xmpp.JID{}, false
-		}
+		child = c
 	}
-	return j, !j.IsZero()
+	return child, child != nil
 }
+
+// onlyJID is the bare JID in the single child of that name; unknown children are ignored (XEP-0283 §impl-alt-verify).
+func onlyJID(moved *frame.Node, name string) (xmpp.JID, bool) {
+	c, ok := only(moved, NS, name)
+	if !ok || len(c.Children) > 0 {
+		return xmpp.JID{}, false
+	}
+	return bareJID(trim(c.Text))
+}
+
+// bareJID prepares the address of an account.
+func bareJID(s string) (xmpp.JID, bool) {
+	j, err := xmpp.ParseJID(s)
+	if err != nil || !j.IsBare() || j.Local == "" {
+		return xmpp.JID{}, false
+	}
+	return j, true
+}
+
+// trim takes the white space of XML off: no other is.
+func trim(s string) string { return strings.Trim(s, " \t\r\n") }
 
 // newJID reads a moved statement, the payload of the node's item.
 func newJID(payload *frame.Node) (xmpp.JID, bool) {
@@ -50,25 +67,36 @@ func newJID(payload *frame.Node) (xmpp.JID, bool) {
 // target reads where the answer to a query says that the owner moved to (row 7): the statement in a result, or the address in a <gone/> error.
 func target(reply *xmpp.Stanza) (xmpp.JID, bool) {
 	n := reply.Node()
-	if reply.Type == "error" {
-		return parseURI(n.Child("", "error").ChildText(xmpp.NSStanzas, "gone"))
-	}
-	items := n.Child(nsPubSub, "pubsub").Child(nsPubSub, "items")
-	if reply.Type != "result" || items.Attr("node") != NS {
-		return xmpp.JID{}, false
-	}
-	for _, it := range items.Children {
-		if it.NS == nsPubSub && it.Name == "item" && it.Attr("id") == "current" {
-			return newJID(it.Child(NS, "moved"))
+	switch reply.Type {
+	case "error":
+		return goneTo(n)
+	case "result":
+		items := n.Child(nsPubSub, "pubsub").Child(nsPubSub, "items")
+		if items.Attr("node") != NS {
+			return xmpp.JID{}, false
+		}
+		for _, it := range items.Children {
+			if it.NS == nsPubSub && it.Name == "item" && it.Attr("id") == "current" {
+				moved, ok := only(it, NS, "moved")
+				if !ok {
+					return xmpp.JID{}, false
+				}
+				return newJID(moved)
+			}
 		}
 	}
 	return xmpp.JID{}, false
 }
 
+// goneTo reads the address in a <gone/> error (RFC 6120 §8.3.3.5).
+func goneTo(n *frame.Node) (xmpp.JID, bool) {
+	return parseURI(n.Child(xmpp.NSClient, "error").ChildText(xmpp.NSStanzas, "gone"))
+}
+
 // parseURI takes xmpp:local@domain (RFC 5122), percent-decoded; one with an authority, a resource, a query or a fragment names no
 // new address.
 func parseURI(s string) (xmpp.JID, bool) {
-	rest, ok := cutFold(strings.TrimSpace(s), "xmpp:")
+	rest, ok := cutFold(trim(s), "xmpp:")
 	if !ok || strings.ContainsAny(rest, "/?#") {
 		return xmpp.JID{}, false
 	}
@@ -82,8 +110,7 @@ func parseURI(s string) (xmpp.JID, bool) {
 	if err1 != nil || err2 != nil || strings.ContainsAny(local, "@/") || strings.ContainsAny(domain, "@/") {
 		return xmpp.JID{}, false
 	}
-	j, err := xmpp.ParseJID(local + "@" + domain)
-	return j, err == nil && j.IsBare() && j.Local != ""
+	return bareJID(local + "@" + domain)
 }
 
 func cutFold(s, prefix string) (string, bool) {

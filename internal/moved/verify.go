@@ -1,6 +1,7 @@
 package moved
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -31,68 +32,85 @@ type query struct{ again bool }
 // arrive takes an inbound subscription request with <moved/> (rows 1 to 5). "Ordinary" is always the whole request, <moved/> included.
 func (m *Moved) arrive(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 	k := claimKey{account: rq.Account(), new: rq.From.Bare()}
+	if m.blocked(tx, k.account, k.new) {
+		return nil // row 1
+	}
 	var ok bool
-	if k.old, ok = oldJID(rq.Stanza); !ok || !m.mayQuery(tx, k) {
+	if k.old, ok = oldJID(rq.Stanza); !ok || k.new == k.account || !m.stands(tx, k) || !m.mayAsk(k) {
 		return m.needs.Roster.InboundRequest(tx, out, rq)
 	}
-	claim := store.Claim{Old: k.old.String(), Received: time.Now()}
 	item, _ := m.needs.Roster.Item(tx, k.account, k.new)
-	if item.Sub.From() || item.Approved { // row 4
+	switch {
+	case item.Sub.From() || item.Approved: // row 4
 		if err := m.needs.Roster.InboundRequest(tx, out, rq); err != nil {
 			return err
 		}
-	} else {
+	case m.needs.Roster.CanKeep(tx, rq.Stanza) != nil:
+		return m.needs.Roster.InboundRequest(tx, out, rq) // which says why not
+	default:
 		p, waiting := store.Pending.Get(tx, k.key())
 		// What was shown already stays shown, and is not asked twice; the newer request is kept, so that its claim is what counts.
-		p = store.PendingIn{Stanza: rq.Raw, Received: time.Now(), Verifying: !waiting || p.Verifying}
+		p = store.PendingIn{Stanza: rq.Raw, Received: time.Now().UTC(), Verifying: !waiting || p.Verifying}
 		store.Pending.Put(tx, k.key(), p)
 	}
-	store.Claims.Put(tx, k.key(), claim)
-	out.After(func() { m.query(k) })
+	store.Claims.Put(tx, k.key(), store.Claim{Old: k.old.String(), Received: time.Now().UTC()})
+	out.After(func() {
+		if !m.query(k, false) {
+			m.overLimit(k) // several came in one batch
+		}
+	})
 	return nil
 }
 
-// mayQuery is rows 1 and 3 and the limits: only who is in the roster, and not blocked, is ever asked about.
-func (m *Moved) mayQuery(tx *store.Tx, k claimKey) bool {
-	return m.stands(tx, k) && m.withinLimits(k)
-}
-
-// stands tells whether rows 1 and 3 let the claim through, as the transaction sees it.
+// stands tells whether rows 1 and 3 let the claim through, as the transaction sees it: only who is in the roster, and not blocked, is
+// ever asked about.
 func (m *Moved) stands(tx *store.Tx, k claimKey) bool {
 	old, ok := m.needs.Roster.Item(tx, k.account, k.old)
-	return ok && old.Sub.From() && !m.needs.Blocks.Blocked(tx, k.account, k.old) && !m.needs.Blocks.Blocked(tx, k.account, k.new)
+	return ok && old.Sub.From() && !m.blocked(tx, k.account, k.old)
 }
 
-func (m *Moved) withinLimits(k claimKey) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.running[k] != nil {
+// blocked tells whether an account blocks an address, its domain, or one of its resources (row 1).
+func (m *Moved) blocked(tx *store.Tx, account, who xmpp.JID) bool {
+	if m.needs.Blocks.Blocked(tx, account, who) {
 		return true
 	}
-	sender, domain := 0, 0
-	for o := range m.running {
-		if o.new == k.new {
-			sender++
-		}
-		if o.new.Domain == k.new.Domain {
-			domain++
-		}
+	full := store.Key(account.String(), who.String()) + "/"
+	for key := range store.Blocks.From(tx, full, account.String()) {
+		return strings.HasPrefix(key, full)
 	}
-	return sender < m.opt.MaxPerSender && domain < m.opt.MaxPerDomain && len(m.running) < m.opt.MaxTotal
+	return false
+}
+
+// mayAsk tells whether another question is within the limits, or would join one that is under way.
+func (m *Moved) mayAsk(k claimKey) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.running[k] != nil || m.room(k)
+}
+
+// room is called with the lock held.
+func (m *Moved) room(k claimKey) bool {
+	return len(m.running) < m.opt.InFlight && m.limits.allow(time.Now(), k, m.r.IsLocal)
 }
 
 // query asks the old home for the moved statement (row 6): from the account's bare JID, because a presence access model refuses the
-// domain's. One is in flight per claim; a repeat meanwhile schedules one more.
-func (m *Moved) query(k claimKey) {
+// domain's. One is in flight per claim; a repeat meanwhile schedules one more. false: it would be over a limit; must: no limit counts.
+func (m *Moved) query(k claimKey, must bool) bool {
 	m.mu.Lock()
 	if q := m.running[k]; q != nil {
 		q.again = true
 		m.mu.Unlock()
-		return
+		return true
+	}
+	if !must && !m.room(k) {
+		m.mu.Unlock()
+		return false
 	}
 	m.running[k] = &query{}
+	m.limits.take(time.Now(), k)
 	m.mu.Unlock()
 	m.ask(k)
+	return true
 }
 
 func (m *Moved) ask(k claimKey) {
@@ -105,20 +123,20 @@ func (m *Moved) ask(k claimKey) {
 
 // proves tells whether a reply proves the claim (rows 6 and 7). Id and addresses were compared by Router.Ask.
 func (m *Moved) proves(k claimKey, reply *xmpp.Request) bool {
-	if reply == nil || !m.trusted(k, reply.Peer) {
+	if reply == nil || !m.trusted(k.old, reply.Peer) {
 		return false
 	}
 	to, ok := target(reply.Stanza)
 	return ok && to == k.new
 }
 
-// trusted: the reply came over a stream that proves the old domain, or from this box about its own account. What our own side says of a
-// server that it could not reach has no peer, and proves nothing.
-func (m *Moved) trusted(k claimKey, p *xmpp.Peer) bool {
+// trusted: a stanza came over a stream that proves its sender's domain, or from this box about its own account. What our own side says
+// of a server that it could not reach has no peer, and proves nothing.
+func (m *Moved) trusted(from xmpp.JID, p *xmpp.Peer) bool {
 	if p == nil {
-		return m.r.IsLocal(k.old.Domain)
+		return m.r.IsLocal(from.Domain)
 	}
-	return p.Domain == k.old.Domain && (p.Proof == xmpp.ProofCertificate || (p.Proof == xmpp.ProofDialback && m.opt.AcceptDialback))
+	return p.Domain == from.Domain && (p.Proof == xmpp.ProofCertificate || (p.Proof == xmpp.ProofDialback && m.opt.AcceptDialback))
 }
 
 // conclude ends a query: the effect, one more query, or the ordinary way. It runs on any goroutine and does not block.
@@ -130,14 +148,25 @@ func (m *Moved) conclude(k claimKey, proven bool) {
 		return m.settle(tx, out, k, proven)
 	}, func(err error) {
 		m.mu.Lock()
-		again := m.running[k].again
+		q := m.running[k]
 		delete(m.running, k)
 		m.mu.Unlock()
 		switch {
-		case err != nil: // the claim is still stored: it is verified again at the next start
-			m.opt.Log.Error("moved: a verified claim could not be written", "error", err)
-		case again: // it was repeated while the outcome was written
+		case err != nil: // the claim is still stored
+			m.later(k, err)
+		case q != nil && q.again: // it was repeated while the outcome was written
 			m.repeat(k)
+		}
+	})
+}
+
+// overLimit makes a stored claim an ordinary request.
+func (m *Moved) overLimit(k claimKey) {
+	m.r.Submit(512, func(tx *store.Tx, out *xmpp.Out) error {
+		return m.settle(tx, out, k, false)
+	}, func(err error) {
+		if err != nil {
+			m.later(k, err)
 		}
 	})
 }
@@ -145,8 +174,11 @@ func (m *Moved) conclude(k claimKey, proven bool) {
 func (m *Moved) askAgain(k claimKey) bool {
 	m.mu.Lock()
 	q := m.running[k]
-	again := q.again
-	q.again = false
+	again := q != nil && q.again && m.limits.allow(time.Now(), k, m.r.IsLocal)
+	if again {
+		q.again = false
+		m.limits.take(time.Now(), k)
+	}
 	m.mu.Unlock()
 	if again {
 		m.ask(k)
@@ -154,15 +186,37 @@ func (m *Moved) askAgain(k claimKey) bool {
 	return again
 }
 
-// repeat takes up a claim that was stored again behind the conclusion of the one before.
+// later verifies a claim anew whose outcome could not be written, as on a full disk. After a stop the next start does.
+func (m *Moved) later(k claimKey, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped {
+		return
+	}
+	m.opt.Log.Error("moved: the outcome of a verification could not be written", "error", err, "again in", m.opt.RetryMin)
+	time.AfterFunc(m.opt.RetryMin, func() {
+		m.mu.Lock()
+		stopped := m.stopped
+		m.mu.Unlock()
+		if !stopped {
+			m.repeat(k)
+		}
+	})
+}
+
+// repeat takes up a claim that is stored, as one that came behind the conclusion of the one before.
 func (m *Moved) repeat(k claimKey) {
 	var stored bool
 	if err := m.r.Store.View(func(tx *store.Tx) error {
 		c, ok := store.Claims.Get(tx, k.key())
 		stored = ok && c.Old == k.old.String()
 		return nil
-	}); err == nil && stored {
-		m.query(k)
+	}); err != nil {
+		m.later(k, err)
+		return
+	}
+	if stored && !m.query(k, false) {
+		m.overLimit(k)
 	}
 }
 
@@ -174,7 +228,7 @@ func (m *Moved) settle(tx *store.Tx, out *xmpp.Out, k claimKey, proven bool) err
 		return nil // cancelled, or another claim of the same sender took its place
 	}
 	store.Claims.Delete(tx, k.key())
-	request, err := m.pendingClaim(tx, k)
+	request, hidden, err := m.pendingClaim(tx, k)
 	if err != nil {
 		return err
 	}
@@ -183,36 +237,46 @@ func (m *Moved) settle(tx *store.Tx, out *xmpp.Out, k claimKey, proven bool) err
 	switch {
 	case request == nil && !known:
 		return nil // answered, withdrawn or removed meanwhile
-	case m.needs.Blocks.Blocked(tx, k.account, k.new):
-		if request != nil {
+	case m.blocked(tx, k.account, k.new):
+		if hidden {
 			store.Pending.Delete(tx, k.key())
 		}
 		return nil
 	case proven && m.stands(tx, k):
 		return m.follow(tx, out, k, known)
-	case request == nil:
-		return nil
-	}
-	p, _ := store.Pending.Get(tx, k.key())
-	if !p.Verifying {
-		return nil // shown before this claim came; it still waits for the user
+	case !hidden:
+		return nil // shown before this claim came, or answered
 	}
 	store.Pending.Delete(tx, k.key())
-	return m.needs.Roster.InboundRequest(tx, out, &xmpp.Request{Stanza: request, Router: m.r, Class: xmpp.ToAccount})
+	err = m.needs.Roster.InboundRequest(tx, out, &xmpp.Request{Stanza: request, Router: m.r, Class: xmpp.ToAccount})
+	var refused *xmpp.StanzaError
+	if errors.As(err, &refused) {
+		out.After(func() { m.r.Bounce(request, refused) })
+		return nil
+	}
+	return err
 }
 
-// pendingClaim is the pending request of the new address, if it is this claim.
-func (m *Moved) pendingClaim(tx *store.Tx, k claimKey) (*xmpp.Stanza, error) {
+// pendingClaim is the pending request of the new address, if it is this claim, and whether it is hidden from the user yet.
+func (m *Moved) pendingClaim(tx *store.Tx, k claimKey) (st *xmpp.Stanza, hidden bool, err error) {
 	p, ok := store.Pending.Get(tx, k.key())
 	if !ok {
-		return nil, nil
+		return nil, false, nil
 	}
-	st, err := xmpp.ParseStanza(p.Stanza)
-	if err != nil {
-		return nil, err
+	if st, err = xmpp.ParseStanza(p.Stanza); err != nil {
+		return nil, false, err
 	}
 	if old, ok := oldJID(st); !ok || old != k.old {
-		return nil, nil
+		return nil, false, nil
 	}
-	return st, nil
+	return st, p.Verifying, nil
+}
+
+// ContactChanged is told of each change of a contact, in its transaction. A request that was denied or withdrawn, and a contact who was
+// removed, cancel what is being verified (row 9); what the outbox holds for the contact ends where it is not so any more.
+func (m *Moved) ContactChanged(tx *store.Tx, account, contact xmpp.JID, was, now store.RosterItem, withdrawn bool) {
+	if k := (claimKey{account: account, new: contact}).key(); !now.Sub.From() && (was.Sub.From() || withdrawn) && store.Claims.Has(tx, k) {
+		store.Claims.Delete(tx, k)
+	}
+	m.outbox.supersede(tx, account, contact, now)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -61,6 +62,14 @@ func describe(tx *store.Tx, what, account string) (have []string) {
 			}
 			have = append(have, s)
 		}
+	case "claims":
+		for key, c := range store.Claims.All(tx, account) {
+			have = append(have, contact(key)+" "+c.Old)
+		}
+	case "moving":
+		if mv, ok := store.Moves.Get(tx, account); ok {
+			have = append(have, describeMove(mv))
+		}
 	case "outbox":
 		n := 0
 		for range store.Outbox.All(tx) {
@@ -71,6 +80,22 @@ func describe(tx *store.Tx, what, account string) (have []string) {
 		have = []string{strconv.Itoa(store.Offline.Count(tx, account))}
 	}
 	return have
+}
+
+func describeMove(mv store.Move) string {
+	s := mv.To
+	if mv.Closed {
+		s += " closed"
+	}
+	s += ":"
+	readers := slices.Sorted(slices.Values(mv.Readers))
+	for _, r := range readers {
+		s += " " + r
+		if _, left := mv.Left[r]; left {
+			s += " left"
+		}
+	}
+	return s
 }
 
 func describeItem(contact string, it store.RosterItem) string {

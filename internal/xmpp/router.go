@@ -153,6 +153,9 @@ func NewRouter(st *store.Store, log *slog.Logger, domains []string) *Router {
 // SetRemote tells how other servers are reached; before that, they are not found.
 func (r *Router) SetRemote(rm Remote) { r.remote = rm }
 
+// Remote is how other servers are reached; nil before SetRemote.
+func (r *Router) Remote() Remote { return r.remote }
+
 // Domains are the domains of this box; the first is the main one.
 func (r *Router) Domains() []string { return r.domains }
 

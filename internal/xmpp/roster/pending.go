@@ -13,11 +13,8 @@ import (
 // keep stores a request, whole, until the account answers, and shows it to the available resources (RFC 6121 §3.1.3 rules 3 and 4).
 func (ro *Roster) keep(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza, old contact) error {
 	account, who := st.To, st.From
-	if len(st.Raw) > ro.opt.MaxRequest {
-		return xmpp.Errorf(stanza.PolicyViolation, "a subscription request of more than %d bytes is not kept", ro.opt.MaxRequest)
-	}
-	if ro.crowded(tx, account, who) {
-		return xmpp.Errorf(stanza.ResourceConstraint, "too many subscription requests wait for this person")
+	if err := ro.CanKeep(tx, st); err != nil {
+		return err
 	}
 	p := store.PendingIn{Stanza: st.Raw, Received: time.Now().UTC()}
 	store.Pending.Put(tx, key(account, who), p)
@@ -46,6 +43,18 @@ func (ro *Roster) crowded(tx *store.Tx, account, who xmpp.JID) bool {
 		}
 	}
 	return same >= max(1, ro.opt.MaxPending/2)
+}
+
+// CanKeep tells whether a subscription request can be kept until it is answered; its error is what the sender is to be told.
+func (ro *Roster) CanKeep(tx *store.Tx, st *xmpp.Stanza) error {
+	account, who := st.To.Bare(), st.From.Bare()
+	if len(st.Raw) > ro.opt.MaxRequest {
+		return xmpp.Errorf(stanza.PolicyViolation, "a subscription request of more than %d bytes is not kept", ro.opt.MaxRequest)
+	}
+	if !store.Pending.Has(tx, key(account, who)) && ro.crowded(tx, account, who) {
+		return xmpp.Errorf(stanza.ResourceConstraint, "too many subscription requests wait for this person")
+	}
+	return nil
 }
 
 // show delivers a request to a session that has not been shown it: it may learn of it at once from its initial presence and from

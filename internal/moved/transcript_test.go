@@ -1,0 +1,95 @@
+package moved_test
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pibox/internal/box"
+	"pibox/internal/config"
+	"pibox/internal/store"
+	"pibox/internal/transcript"
+	"pibox/internal/xmpp"
+)
+
+// TestTranscripts runs whole boxes, as the daemon makes them. Lines that begin with "#:" are the box's configuration file.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no transcripts")
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			transcript.Run(t, string(text), starter(t, f, string(text)))
+		})
+	}
+}
+
+func starter(t testing.TB, file, text string) transcript.Start {
+	var toml strings.Builder
+	for line := range strings.Lines(text) {
+		rest, _ := strings.CutPrefix(line, "#:")
+		if rest == line {
+			rest = "\n" // the lines of a mistake are those of the transcript
+		}
+		toml.WriteString(rest)
+	}
+	cfg, problems := config.Parse(file, toml.String(), time.Now())
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return func(t testing.TB, st *store.Store, domains []string, remote xmpp.Remote) transcript.Box {
+		b := newBox(t, st, cfg, domains, remote)
+		return transcript.Box{Router: b.Router, Close: func() { _ = b.Close() }, Do: func(words []string) error { return administer(b, words) }}
+	}
+}
+
+func newBox(t testing.TB, st *store.Store, cfg config.Config, domains []string, remote xmpp.Remote) *box.Box {
+	b, err := box.New(st, cfg, domains, "test", remote, slog.New(slog.DiscardHandler))
+	if err == nil {
+		err = b.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// administer is what the administrator of the box does: "close juliet@here", "remove juliet@here" and "restrict juliet@here".
+func administer(b *box.Box, words []string) error {
+	if len(words) != 2 {
+		return fmt.Errorf("not understood")
+	}
+	j, err := xmpp.ParseJID(words[1])
+	if err != nil {
+		return err
+	}
+	switch words[0] {
+	case "close":
+		return b.Router.Update(func(tx *store.Tx, out *xmpp.Out) error {
+			if err := b.Moved.Close(tx, j); err != nil {
+				return err
+			}
+			return b.Accounts.Close(tx, out, j)
+		})
+	case "remove":
+		return b.Accounts.Remove(j)
+	case "restrict":
+		return b.Store.Update(func(tx *store.Tx) error {
+			acc, _ := store.Accounts.Get(tx, j.String())
+			acc.Restricted = true
+			store.Accounts.Put(tx, j.String(), acc)
+			return nil
+		})
+	}
+	return fmt.Errorf("not understood")
+}
