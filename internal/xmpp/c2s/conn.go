@@ -21,6 +21,9 @@ import (
 )
 
 const (
+	// trialStanzas is how many stanzas' worth of bytes a client may send before it has a resource: it needs eight elements.
+	trialStanzas = 10
+
 	flushTime  = 3 * time.Second // for the last words, at most
 	lingerTime = time.Second     // for a peer to read them before the socket is closed
 )
@@ -70,7 +73,10 @@ func (s *Server) newConn(nc net.Conn, direct bool) *conn {
 		stanzas: throttle.NewBucket(float64(s.opt.StanzaRate), float64(s.opt.StanzaBurst)),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.in = &input{conn: c, src: nc, last: c.started, bytes: throttle.NewBucket(float64(s.opt.ByteRate), float64(s.opt.ByteBurst))}
+	c.in = &input{
+		conn: c, src: nc, last: c.started, trial: trialStanzas * s.opt.StanzaBeforeLogin,
+		bytes: throttle.NewBucket(float64(s.opt.ByteRate), float64(s.opt.ByteBurst)),
+	}
 	c.rd = frame.NewReader(c.in, s.opt.limits(s.opt.StanzaBeforeLogin))
 	c.out.shared, c.out.conn, c.out.failed, c.out.held = s.outbox, nc, c.end, direct
 	if tc, ok := nc.(*net.TCPConn); ok {
@@ -97,6 +103,8 @@ type input struct {
 	last  time.Time // of the last byte
 	bytes throttle.Bucket
 	owed  time.Duration // not to be read before this has passed
+	trial int           // bytes that may come before a resource is bound; below zero is too much
+	bound bool          // the trial is over
 }
 
 func (in *input) Read(p []byte) (int, error) {
@@ -110,6 +118,10 @@ func (in *input) Read(p []byte) (int, error) {
 	if n > 0 {
 		in.last = time.Now()
 		in.owed = in.bytes.Take(in.last, n)
+		if in.trial -= n; in.trial < 0 && !in.bound {
+			return 0, &xmpp.StreamError{Condition: "policy-violation", Text: "too much was sent before a resource was bound"}
+		}
+		in.trial = max(in.trial, 0)
 	}
 	return n, err
 }

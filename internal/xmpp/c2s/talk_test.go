@@ -227,6 +227,7 @@ func (p *peer) fill(text string) string {
 	if name, n, ok := strings.Cut(text, "REPEAT "); ok { // C: before REPEAT n x
 		count, what, _ := strings.Cut(n, " ")
 		times, _ := strconv.Atoi(count)
+		what = strings.ReplaceAll(what, "SPACE", " ")
 		return name + strings.Repeat(what, times)
 	}
 	return text
