@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -15,9 +16,14 @@ import (
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
 	"pibox/internal/xmpp/throttle"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
+	// trialStanzas is how many stanzas' worth of bytes a client may send before it has a resource: it needs eight elements.
+	trialStanzas = 10
+
 	flushTime  = 3 * time.Second // for the last words, at most
 	lingerTime = time.Second     // for a peer to read them before the socket is closed
 )
@@ -67,13 +73,27 @@ func (s *Server) newConn(nc net.Conn, direct bool) *conn {
 		stanzas: throttle.NewBucket(float64(s.opt.StanzaRate), float64(s.opt.StanzaBurst)),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.in = &input{conn: c, src: nc, last: c.started, bytes: throttle.NewBucket(float64(s.opt.ByteRate), float64(s.opt.ByteBurst))}
+	c.in = &input{
+		conn: c, src: nc, last: c.started, trial: trialStanzas * s.opt.StanzaBeforeLogin,
+		bytes: throttle.NewBucket(float64(s.opt.ByteRate), float64(s.opt.ByteBurst)),
+	}
 	c.rd = frame.NewReader(c.in, s.opt.limits(s.opt.StanzaBeforeLogin))
 	c.out.shared, c.out.conn, c.out.failed, c.out.held = s.outbox, nc, c.end, direct
 	if tc, ok := nc.(*net.TCPConn); ok {
-		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: s.opt.TCPKeepalive, Interval: 30 * time.Second, Count: 4})
+		watch(tc, &s.opt)
 	}
 	return c
+}
+
+// watch has the kernel find out that the peer is gone, without waking anybody's application: by probes in silence, and by what was sent and is
+// not acknowledged. What can not be set is no reason to refuse a connection.
+func watch(tc *net.TCPConn, opt *Options) {
+	_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: opt.TCPKeepalive, Interval: 20 * time.Second, Count: 3})
+	if sc, err := tc.SyscallConn(); err == nil {
+		_ = sc.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(opt.DeadAfter.Milliseconds()))
+		})
+	}
 }
 
 // input is where a connection is read: it notes when, and slows down what comes too fast.
@@ -83,6 +103,8 @@ type input struct {
 	last  time.Time // of the last byte
 	bytes throttle.Bucket
 	owed  time.Duration // not to be read before this has passed
+	trial int           // bytes that may come before a resource is bound; below zero is too much
+	bound bool          // the trial is over
 }
 
 func (in *input) Read(p []byte) (int, error) {
@@ -96,6 +118,10 @@ func (in *input) Read(p []byte) (int, error) {
 	if n > 0 {
 		in.last = time.Now()
 		in.owed = in.bytes.Take(in.last, n)
+		if in.trial -= n; in.trial < 0 && !in.bound {
+			return 0, &xmpp.StreamError{Condition: "policy-violation", Text: "too much was sent before a resource was bound"}
+		}
+		in.trial = max(in.trial, 0)
 	}
 	return n, err
 }
@@ -117,11 +143,22 @@ func (c *conn) pause(d time.Duration) error {
 
 // serve negotiates; then a goroutine with a fresh stack goes on: negotiation leaves a deep one behind.
 func (c *conn) serve() {
-	if err := c.negotiate(); err != nil {
+	if err := c.guarded(c.negotiate); err != nil {
 		c.stop(err)
 		return
 	}
-	go func() { c.stop(c.relay()) }()
+	go func() { c.stop(c.guarded(c.relay)) }()
+}
+
+// guarded keeps a fault of the program on one connection from reaching another.
+func (c *conn) guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.log(slog.LevelError, "panic on a connection", "panic", p, "stack", string(debug.Stack()))
+			err = &xmpp.StreamError{Condition: "internal-server-error"}
+		}
+	}()
+	return f()
 }
 
 // next reads up to the next element.
@@ -206,15 +243,9 @@ func closing(se *xmpp.StreamError) []byte {
 func (c *conn) stop(err error) {
 	defer c.srv.leave(c)
 	c.end(err)
-	if c.session != nil {
-		c.srv.router.Unbind(c.session)
-	}
+	c.unbind()
 	flushed := c.out.flush(time.Now().Add(flushTime))
-	if c.session != nil {
-		if unsent := c.out.unsent(); len(unsent) > 0 {
-			c.srv.router.Unsent(c.session, unsent)
-		}
-	}
+	c.giveBack()
 	if flushed == nil {
 		c.closeWrite()
 		if !errors.Is(c.why, errStreamEnd) && !errors.Is(c.why, io.EOF) {
@@ -223,6 +254,28 @@ func (c *conn) stop(err error) {
 	}
 	_ = c.raw.Close()
 	c.logEnd()
+}
+
+func (c *conn) unbind() {
+	if c.session == nil {
+		return
+	}
+	_ = c.guarded(func() error {
+		c.srv.router.Unbind(c.session)
+		return nil
+	})
+}
+
+// giveBack hands stanzas that were not written back to the router.
+func (c *conn) giveBack() {
+	unsent := c.out.unsent()
+	if c.session == nil || len(unsent) == 0 {
+		return
+	}
+	_ = c.guarded(func() error {
+		c.srv.router.Unsent(c.session, unsent)
+		return nil
+	})
 }
 
 // closeWrite tells the peer that nothing more comes: in TLS, so that it knows that nobody cut the stream, then in TCP.

@@ -14,6 +14,7 @@ const nsPing = "urn:xmpp:ping"
 // relay hands what the client sends to the router until the connection ends.
 func (c *conn) relay() error {
 	r := c.srv.router
+	c.in.bound = true
 	c.readUntil(time.Now().Add(c.srv.opt.Keepalive))
 	for {
 		el, err := c.nextAlive()

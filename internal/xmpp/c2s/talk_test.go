@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,7 +35,8 @@ import (
 //	S: nothing            the server sent nothing so far
 //	S: ANYTHING           what the server sent does not matter
 //	S: closed             the server sent nothing more and closed the connection
-//	C: TLS [1.2]          the client begins TLS; C: DIRECT TLS does so on a connection with TLS from the first byte
+//	C: TLS [words]        the client begins TLS; C: DIRECT TLS does so on a connection with TLS from the first byte; NO before it: it must fail.
+//	                      1.1 and 1.2 are the highest version, h2 an ALPN, unnamed is without SNI, a domain is whose certificate is expected
 //	C: LOGIN name password [mechanism]
 //	C: STREAM             a stream header to montague.example; S: STREAM the answer to one
 //	C: BOUND resource     all from the first header to the bound resource, as romeo
@@ -162,10 +164,14 @@ func (k *talk) client(who, what string) error {
 	words := strings.Fields(what)
 	p := k.peers[who]
 	if p == nil {
-		p = k.connect(words[0] == "DIRECT")
+		p = k.connect(strings.Contains(what, "DIRECT TLS"))
 		k.peers[who] = p
 	}
 	switch words[0] {
+	case "NO":
+		if err := p.startTLS(k.box, words[2:]); err == nil {
+			return errors.New("TLS succeeded")
+		}
 	case "DIRECT":
 		return p.startTLS(k.box, words[2:])
 	case "TLS":
@@ -221,6 +227,7 @@ func (p *peer) fill(text string) string {
 	if name, n, ok := strings.Cut(text, "REPEAT "); ok { // C: before REPEAT n x
 		count, what, _ := strings.Cut(n, " ")
 		times, _ := strconv.Atoi(count)
+		what = strings.ReplaceAll(what, "SPACE", " ")
 		return name + strings.Repeat(what, times)
 	}
 	return text
@@ -277,9 +284,15 @@ func (p *peer) startTLS(b *box, words []string) error {
 			config.MaxVersion = tls.VersionTLS12
 		case "1.1":
 			config.MinVersion, config.MaxVersion = tls.VersionTLS11, tls.VersionTLS11
+		case "h2":
+			config.NextProtos = []string{"h2"}
+		case "DIRECT", "TLS", "unnamed":
 		default:
 			config.ServerName = w
 		}
+	}
+	if slices.Contains(words, "unnamed") {
+		unnamed(config)
 	}
 	if left := p.in.peek(); len(left) > 0 {
 		return fmt.Errorf("before TLS the server sent\n  %s", left)
@@ -291,6 +304,15 @@ func (p *peer) startTLS(b *box, words []string) error {
 	p.state, p.writer, p.reader = tc.ConnectionState(), tc, newPump(tc)
 	synctest.Wait()
 	return nil
+}
+
+// unnamed sends no name; the certificate has to be for the one that would have been sent.
+func unnamed(config *tls.Config) {
+	want := config.ServerName
+	config.ServerName, config.InsecureSkipVerify = "", true
+	config.VerifyConnection = func(cs tls.ConnectionState) error {
+		return cs.PeerCertificates[0].VerifyHostname(want)
+	}
 }
 
 // pumped is a connection with the buffers that a kernel gives it, without limits: it is read by a pump, and writing to it never waits.
@@ -520,4 +542,13 @@ func (p *pump) ended() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err != nil
+}
+
+func unb64(t testing.TB, s string) string {
+	t.Helper()
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
