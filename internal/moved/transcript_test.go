@@ -82,7 +82,8 @@ func administer(b *box.Box, words []string) error {
 			return b.Accounts.Close(tx, out, j)
 		})
 	case "remove":
-		return b.Accounts.Remove(j)
+		_, err := b.Accounts.Remove(j)
+		return err
 	case "restrict":
 		return b.Store.Update(func(tx *store.Tx) error {
 			acc, _ := store.Accounts.Get(tx, j.String())

@@ -230,7 +230,7 @@ func TestRemove(t *testing.T) {
 	o := h.connect(j)
 	fault := errors.New("not now")
 	var fails error
-	h.OnRemove(func(tx *store.Tx, _ *xmpp.Out, account xmpp.JID) error {
+	h.OnRemove(func(tx *store.Tx, _ *xmpp.Out, account xmpp.JID, _ bool) error {
 		if account != j || !store.Roster.Has(tx, store.Key(account.String(), "nurse@capulet.example")) {
 			t.Error("the hook runs too late, or for another account")
 		}
