@@ -117,3 +117,35 @@ func BenchmarkFilter(b *testing.B) {
 		r.Send(st)
 	}
 }
+
+// With an account its list goes, also from memory: another person may get its name.
+func TestClear(t *testing.T) {
+	r, b := newBlocking(t)
+	if err := r.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+		store.Blocks.Put(tx, store.Key(romeo, "paris@capulet.example"), store.Block{})
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Load(); err != nil {
+		t.Fatal(err)
+	}
+	got := 0
+	r.SetExists(xmpp.MustJID(romeo), true)
+	r.Handle(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.Message, Type: "*"}, func(*xmpp.Request) error {
+		got++
+		return nil
+	})
+	st := xmpp.Make([]byte("<message from='paris@capulet.example/x' to='" + romeo + "'/>"))
+	r.Send(st)
+	if got != 0 {
+		t.Fatal("not blocked")
+	}
+	if err := r.Update(func(tx *store.Tx, out *xmpp.Out) error { return b.Clear(tx, out, xmpp.MustJID(romeo)) }); err != nil {
+		t.Fatal(err)
+	}
+	r.Send(st)
+	if got != 1 {
+		t.Error("still blocked")
+	}
+}

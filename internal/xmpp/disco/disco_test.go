@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pibox/internal/store"
@@ -98,4 +99,43 @@ func TestStreamFeature(t *testing.T) {
 	if got := string(r.StreamFeatures()); !strings.Contains(got, want) {
 		t.Errorf("%s\nwithout\n%s", got, want)
 	}
+}
+
+// outlet answers questions for capabilities with a wish for tune.
+type outlet struct{ r *xmpp.Router }
+
+func (o *outlet) Deliver(st *xmpp.Stanza) bool {
+	if st.IsRequest() {
+		o.r.Send(st.Result([]byte("<query xmlns='http://jabber.org/protocol/disco#info'><identity category='client' type='pc'/><feature var='tune+notify'/></query>")))
+	}
+	return true
+}
+
+func (o *outlet) Close(*xmpp.StreamError) {}
+
+// A client that came back under its old resource is not forgotten when the end of its dead connection is noticed late.
+func TestSuccessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := xmpp.NewRouter(nil, slog.New(slog.DiscardHandler), []string{"montague.example"})
+		c := disco.Register(r, options()).Caps
+		romeo := xmpp.MustJID("romeo@montague.example")
+		r.SetExists(romeo, true)
+		now := xmpp.Make([]byte("<presence from='romeo@montague.example/orchard'><c xmlns='http://jabber.org/protocol/caps' node='urn:c'/></presence>"))
+		bind := func() *xmpp.Session {
+			s := r.Bind(romeo, "orchard", "", &outlet{r}, xmpp.ConflictReplace)
+			r.SetPresence(s, now, 0)
+			return s
+		}
+		old := bind()
+		s := bind()
+		synctest.Wait()
+		r.SetPresence(old, nil, 0)
+		if !c.WantsNotify(s.JID, "tune") {
+			t.Error("forgotten with the old connection")
+		}
+		r.SetPresence(s, nil, 0)
+		if c.WantsNotify(s.JID, "tune") {
+			t.Error("known for ever")
+		}
+	})
 }
