@@ -102,17 +102,22 @@ func (p *PEP) toldOf(account, full xmpp.JID) []string {
 	return nil
 }
 
-// room tells whether one more stranger may listen.
+// room takes a place among the strangers, if there is one.
 func (p *PEP) room(account, full xmpp.JID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := 0
+	others := 0
 	for j, e := range p.ears[account] {
 		if e.stranger && j != full {
-			n++
+			others++
 		}
 	}
-	return n < p.opt.MaxStrangers
+	e := p.ears[account][full]
+	if e == nil || others >= p.opt.MaxStrangers {
+		return false
+	}
+	e.stranger = true
+	return true
 }
 
 // remember notes what a resource was told, unless it went meanwhile. A stranger who wants nothing that he may have is forgotten.

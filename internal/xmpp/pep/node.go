@@ -149,8 +149,8 @@ func (p *PEP) purge(tx *store.Tx, out *xmpp.Out, q *request) error {
 		return unsupported("persistent-items")
 	}
 	store.PEPItems.Clear(tx, q.account.String(), n.name)
-	p.retracted(tx, out, q.account, n)
 	q.reply(out, nil)
+	p.retracted(tx, out, q.account, n)
 	if n.cfg.on("notify_retract") {
 		event := xmpp.NewXMLNS("event", NSEvent).Open("purge", "").AttrAlways("node", n.name).Bytes()
 		p.send(out, q.account, n, p.audience(tx, q.account, n), event, "", "")
@@ -170,8 +170,8 @@ func (p *PEP) deleteNode(tx *store.Tx, out *xmpp.Out, q *request) error {
 	}
 	store.PEPItems.Clear(tx, q.account.String(), n.name)
 	store.PEPNodes.Delete(tx, store.Key(q.account.String(), n.name))
-	p.retracted(tx, out, q.account, n)
 	q.reply(out, nil)
+	p.retracted(tx, out, q.account, n)
 	event := xmpp.NewXMLNS("event", NSEvent).Open("delete", "").AttrAlways("node", n.name)
 	if uri := q.action.Child(NSOwner, "redirect").Attr("uri"); uri != "" && len(uri) <= 3*maxName {
 		event.Open("redirect", "").Attr("uri", uri).Close()

@@ -29,9 +29,12 @@ func (p *PEP) publish(tx *store.Tx, out *xmpp.Out, q *request) error {
 	if err != nil {
 		return err
 	}
-	n, err := p.target(tx, q, pub)
+	n, all, err := p.target(tx, q, pub)
 	if err != nil {
 		return err
+	}
+	if old, ok := store.PEPItems.Get(tx, itemKey(q.account, n.name, pub.id)); ok && !all && !publishedBy(old, q.From) {
+		return forbidden() // nobody takes over what others published where anybody may
 	}
 	if err := n.fits(pub); err != nil {
 		return err
@@ -102,34 +105,29 @@ func readPublication(q *request) (pub publication, err error) {
 	return pub, nil
 }
 
-// target is the node that is published to; where there is none it is made (XEP-0060 §7.1.4).
-func (p *PEP) target(tx *store.Tx, q *request, pub publication) (*node, error) {
+// target is the node that is published to; where there is none it is made (XEP-0060 §7.1.4). all: the sender may replace what others
+// published.
+func (p *PEP) target(tx *store.Tx, q *request, pub publication) (n *node, all bool, err error) {
 	n, exists := p.load(tx, q.account, pub.node)
 	if !exists {
 		if !q.owner {
-			return nil, forbidden()
+			return nil, false, forbidden()
 		}
 		n = p.node(pub.node, store.PEPNode{})
 		if err := p.configureNew(tx, q.account, n, pub.options); err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		if field := n.cfg.unmet(pub.options); field != "" {
-			return nil, unmet(field)
-		}
-		p.save(tx, q.account, n)
-		return n, nil
 	}
-	if _, err := n.mayPublish(tx, q.account, q.From); err != nil {
-		return nil, err
+	if all, err = n.mayPublish(tx, q.account, q.From); err != nil {
+		return nil, false, err
 	}
 	if field := n.cfg.unmet(pub.options); field != "" {
-		return nil, unmet(field)
+		return nil, false, fault(stanza.Conflict, "precondition-not-met", "the node does not fulfil "+field)
 	}
-	return n, nil
-}
-
-func unmet(field string) error {
-	return fault(stanza.Conflict, "precondition-not-met", "the node does not fulfil "+field)
+	if !exists {
+		p.save(tx, q.account, n)
+	}
+	return n, all, nil
 }
 
 // fits checks a publication against the node's event type (XEP-0060 §4.3, §7.1.3.6).
@@ -223,6 +221,11 @@ func within(n *frame.Node, ns string) bool {
 	return false
 }
 
+func publishedBy(item store.PEPItem, who xmpp.JID) bool {
+	j, err := xmpp.ParseJID(item.Publisher)
+	return err == nil && j.Bare() == who.Bare()
+}
+
 // newID is unguessable: 80 bits.
 func newID() string {
 	var b [10]byte
@@ -252,15 +255,15 @@ func (p *PEP) retract(tx *store.Tx, out *xmpp.Out, q *request) error {
 	}
 	key := itemKey(q.account, n.name, id)
 	item, ok := store.PEPItems.Get(tx, key)
-	if by, _ := xmpp.ParseJID(item.Publisher); ok && !all && by.Bare() != q.From.Bare() {
+	if ok && !all && !publishedBy(item, q.From) {
 		return forbidden()
 	}
 	if !ok || n.expired(item.At) {
 		return notFound()
 	}
 	store.PEPItems.Delete(tx, key)
-	p.retracted(tx, out, q.account, n)
 	q.reply(out, nil)
+	p.retracted(tx, out, q.account, n)
 	switch q.action.Attr("notify") {
 	case "1", "true":
 		p.notifyRetracted(tx, out, q.account, n, []string{id})
