@@ -249,7 +249,9 @@ var errNoExternal = errors.New("the server offers no SASL EXTERNAL")
 // saslFailure is what a peer answers (RFC 6120 §6.5).
 type saslFailure struct{ condition, text string }
 
-func (e *saslFailure) Error() string { return "the server refuses SASL EXTERNAL: " + e.condition + " " + e.text }
+func (e *saslFailure) Error() string {
+	return "the server refuses SASL EXTERNAL: " + e.condition + " " + e.text
+}
 
 // external is XEP-0178 §3. The authorization identity is given, which older servers need.
 func (t *stream) external() error {
