@@ -62,7 +62,7 @@ type stream struct {
 	posts    []func() error
 	started  bool // authenticated for at least one pair
 	ended    bool // our end of the stream is sent, or can not be sent any more
-	writing  sync.Mutex
+	writing  chan struct{} // holds an element while somebody writes
 	timer    *time.Timer
 	lastOut  time.Time
 	lastUse  time.Time // a stanza in either direction
@@ -76,7 +76,7 @@ func (s *Server) newStream(conn net.Conn, p pair, incoming bool) *stream {
 	now := time.Now()
 	t := &stream{
 		s: s, id: s.connID(kind), socket: conn, conn: conn, incoming: incoming, pair: p, lastOut: now, lastUse: now,
-		peers: map[pair]*xmpp.Peer{}, checking: map[pair]bool{},
+		peers: map[pair]*xmpp.Peer{}, checking: map[pair]bool{}, writing: make(chan struct{}, 1),
 		rate: newRate(s.opt.StanzaRate, s.opt.ByteRate),
 	}
 	t.log = s.log.With("conn", t.id)
@@ -195,8 +195,8 @@ func (t *stream) header() (*frame.Header, error) {
 
 // write sends bytes; n is how many may have reached the peer.
 func (t *stream) write(b []byte) (n int, err error) {
-	t.writing.Lock()
-	defer t.writing.Unlock()
+	t.writing <- struct{}{}
+	defer func() { <-t.writing }()
 	t.mu.Lock()
 	if t.ended {
 		t.mu.Unlock()
@@ -306,8 +306,8 @@ func (t *stream) end(se *xmpp.StreamError) {
 	_ = conn.SetWriteDeadline(time.Now().Add(endTimeout)) // also for who is writing now
 	t.mu.Unlock()
 
-	t.writing.Lock()
-	defer t.writing.Unlock()
+	t.writing <- struct{}{}
+	defer func() { <-t.writing }()
 	var b []byte
 	if !t.headerSent {
 		b = appendHeader(b, t.ownName(), t.pair.remote, t.streamID)

@@ -103,14 +103,15 @@ func selfSigned(t testing.TB, domain string) *tls.Certificate {
 
 // network is what the boxes of a test are connected by.
 type testNet struct {
-	t     testing.TB
-	ca    *authority
-	mu    sync.Mutex
-	boxes map[string]*box // by ip:port
-	hosts int
-	room  int // of a connection, in bytes
-	cut   bool
-	conns []net.Conn
+	t      testing.TB
+	ca     *authority
+	mu     sync.Mutex
+	boxes  map[string]*box // by ip:port
+	hosts  int
+	room   int  // of a connection, in bytes
+	cut    bool // nobody can be connected to
+	direct bool // boxes made from now on are connected to by direct TLS
+	conns  []net.Conn
 }
 
 func newNet(t testing.TB) *testNet {
@@ -141,7 +142,7 @@ type received struct {
 func (n *testNet) box(domains string, change ...func(*Options)) *box {
 	n.t.Helper()
 	n.hosts++
-	b := &box{net: n, ip: netip.AddrFrom4([4]byte{10, 0, 0, byte(n.hosts)}), log: &strings.Builder{}}
+	b := &box{net: n, direct: n.direct, ip: netip.AddrFrom4([4]byte{10, 0, 0, byte(n.hosts)}), log: &strings.Builder{}}
 	b.addr = netip.AddrPortFrom(b.ip, 5269).String()
 	list := strings.Fields(domains)
 	certs := map[string]*tls.Certificate{}
@@ -170,7 +171,7 @@ func (n *testNet) box(domains string, change ...func(*Options)) *box {
 			opt.Routes = append(opt.Routes, Route{Domain: d, Address: addr, Direct: o.direct})
 		}
 		for _, d := range list {
-			o.routes[d] = target{host: b.ip.String(), port: 5269, route: true}
+			o.routes[d] = target{host: b.ip.String(), port: 5269, direct: b.direct, route: true}
 		}
 	}
 	n.mu.Unlock()
@@ -236,6 +237,13 @@ func (b *box) take() []received {
 	g := b.got
 	b.got = nil
 	return g
+}
+
+// setCut says whether boxes can be connected to.
+func (n *testNet) setCut(cut bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = cut
 }
 
 // dial connects to another box of the net.
