@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"pibox/internal/admin"
+	"pibox/internal/testbox"
+	"pibox/internal/testclient"
+)
+
+const (
+	domain   = "bench.example"
+	password = "the same for everybody"
+	users    = 200
+)
+
+func user(i int) string { return fmt.Sprintf("u%d", i%users) }
+
+// server is one that is measured.
+type server interface {
+	name() string
+	version(ctx context.Context) string
+	// prepare makes the accounts, once.
+	prepare(ctx context.Context) error
+	// reset makes the data as prepare left it.
+	reset() error
+	launch() error
+	pid() int
+	ended() <-chan struct{}
+	stop()
+	addr() string
+	tls() *tls.Config
+}
+
+// login logs an account in, with the same work for every server: SCRAM-SHA-1, TLS 1.3, X25519, no session resumed.
+func login(ctx context.Context, s server, i int, change ...func(*testclient.Config)) (*testclient.Client, error) {
+	cfg := testclient.Config{
+		Addr: s.addr(), Account: user(i) + "@" + domain, Password: password, Resource: fmt.Sprintf("r%d", i/users),
+		Mechanism: "SCRAM-SHA-1", Salted: &salted,
+	}
+	cfg.TLS = s.tls()
+	cfg.TLS.CurvePreferences = []tls.CurveID{tls.X25519} // Debian's Prosody knows nothing newer
+	for _, f := range change {
+		f(&cfg)
+	}
+	return testclient.Dial(ctx, cfg)
+}
+
+// awaitLogin logs in as soon as the server is up.
+func awaitLogin(ctx context.Context, s server, i int) (*testclient.Client, error) {
+	for {
+		c, err := login(ctx, s, i)
+		if err == nil {
+			return c, nil
+		}
+		select {
+		case <-time.After(500 * time.Microsecond):
+		case <-s.ended():
+			return nil, fmt.Errorf("%s ended by itself", s.name())
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s: %w", s.name(), err)
+		}
+	}
+}
+
+// piboxServer is ours.
+type piboxServer struct {
+	box      testbox.Box
+	prepared string
+}
+
+func newPibox(binary, dir string) (*piboxServer, error) {
+	host, err := testbox.FreeHost()
+	if err != nil {
+		return nil, err
+	}
+	return &piboxServer{prepared: filepath.Join(dir, "pibox-accounts"), box: testbox.Box{
+		Binary: binary, Dir: filepath.Join(dir, "pibox"), Host: host, Domain: domain,
+		Tables: map[string]string{
+			// One client program stands for many clients.
+			"c2s": "stanza_rate = 100000\nstanza_burst = 1000000\nbyte_rate = \"1GiB\"\nbyte_burst = \"1GiB\"\n" +
+				"connections_per_address = 5000\nunauthenticated_per_address = 5000\n",
+		},
+	}}, nil
+}
+
+func (p *piboxServer) name() string { return "pibox" }
+
+func (p *piboxServer) version(ctx context.Context) string {
+	out, _ := exec.CommandContext(ctx, p.box.Binary, "version").Output()
+	return strings.TrimSpace(string(out))
+}
+
+func (p *piboxServer) prepare(ctx context.Context) error {
+	if err := os.RemoveAll(p.box.Dir); err != nil {
+		return err
+	}
+	if err := p.box.Start(ctx); err != nil {
+		return err
+	}
+	for i := range users {
+		if _, err := p.box.Admin().UserAdd(ctx, admin.UserAddRequest{User: user(i), Password: password}); err != nil {
+			return err
+		}
+	}
+	p.box.Stop()
+	if err := os.RemoveAll(p.prepared); err != nil {
+		return err
+	}
+	return os.CopyFS(p.prepared, os.DirFS(p.data()))
+}
+
+func (p *piboxServer) data() string { return filepath.Join(p.box.Dir, "data") }
+
+func (p *piboxServer) reset() error {
+	return errors.Join(os.RemoveAll(p.data()), os.CopyFS(p.data(), os.DirFS(p.prepared)))
+}
+
+func (p *piboxServer) launch() error { return p.box.Launch() }
+
+func (p *piboxServer) pid() int               { return p.box.PID() }
+func (p *piboxServer) ended() <-chan struct{} { return p.box.Ended() }
+func (p *piboxServer) stop()                  { p.box.Stop() }
+func (p *piboxServer) addr() string           { return p.box.Addr() }
+
+func (p *piboxServer) tls() *tls.Config {
+	roots, err := p.box.Roots()
+	if err != nil {
+		panic(err) // prepare started it, so the file is there
+	}
+	return &tls.Config{RootCAs: roots}
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// fault is a change to the program's source that torture has to find. The source itself stays as it is: the compiler is given the
+// changed text in its place (go build -overlay).
+type fault struct {
+	name, what string
+	file       string
+	old, new   string
+}
+
+var faults = []fault{
+	{
+		name: "early", what: "the committer lets replies and deliveries out before it commits",
+		file: "internal/store/commit.go",
+		old:  "\tif err := b.Commit(); err != nil {",
+		// Stanzas alone: what the commands do they also look at, and would stumble at once.
+		new: "\tfor _, op := range batch {\n\t\tif op.Size > 0 {\n\t\t\ts.release([]*Op{op})\n\t\t\top.effects, op.Done, op.Size = nil, nil, -opOverhead\n\t\t}\n\t}\n" +
+			"\tif err := b.Commit(); err != nil {",
+	},
+	{
+		name: "halves", what: "the two sides of a local subscription change in transactions of their own",
+		file: "internal/xmpp/out.go",
+		old:  "\tif !r.IsLocal(st.To.Domain) || o.depth >= maxDepth {",
+		new:  "\tif st != nil {",
+	},
+	{
+		name: "version", what: "a roster's version is not stored with the item",
+		file: "internal/xmpp/roster/contact.go",
+		old:  "\tstore.RosterV.Put(tx, account.String(), v)\n\tro.push(",
+		new:  "\tro.push(",
+	},
+	{
+		name: "offline", what: "every tenth offline message is acknowledged and not kept",
+		file: "internal/xmpp/delivery/delivery.go",
+		old:  "\t\td.append(tx, account, rq.Stanza)",
+		new:  "\t\tif len(rq.ID) < 2 || rq.ID[0] != 'v' || rq.ID[len(rq.ID)-1] != '7' {\n\t\t\td.append(tx, account, rq.Stanza)\n\t\t}",
+	},
+}
+
+const proveRounds = 60
+
+// proveAll fails unless torture finds each fault.
+func proveAll(ctx context.Context, o options) error {
+	dir, err := os.MkdirTemp("", "pibox-torture-faults-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	var missed error
+	for _, f := range faults {
+		if err := f.prove(ctx, o, filepath.Join(dir, f.name)); err != nil {
+			missed = errors.Join(missed, fmt.Errorf("fault %q (%s): %w", f.name, f.what, err))
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return missed
+}
+
+func (f fault) prove(ctx context.Context, o options, dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	binary, err := f.build(ctx, dir)
+	if err != nil {
+		return err
+	}
+	o.binary, o.dir, o.rounds, o.from, o.quiet = binary, dir, proveRounds, 0, true
+	err = torture(ctx, o)
+	if err == nil {
+		return fmt.Errorf("not found in %d rounds", proveRounds)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	fmt.Printf("fault %q (%s): found. %s\n", f.name, f.what, first)
+	return nil
+}
+
+// build makes a pibox that has the fault.
+func (f fault) build(ctx context.Context, dir string) (string, error) {
+	src, err := f.apply()
+	if err != nil {
+		return "", err
+	}
+	changed, overlay, binary := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "pibox")
+	path, err := filepath.Abs(f.file)
+	if err != nil {
+		return "", err
+	}
+	raw, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(os.WriteFile(changed, []byte(src), 0o600), os.WriteFile(overlay, raw, 0o600)); err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", binary, "./cmd/pibox")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building it: %w: %s", err, out)
+	}
+	return binary, nil
+}
+
+// apply gives the changed source.
+func (f fault) apply() (string, error) {
+	raw, err := os.ReadFile(f.file)
+	if err != nil {
+		return "", err
+	}
+	if n := strings.Count(string(raw), f.old); n != 1 {
+		return "", fmt.Errorf("%s holds the text to change %d times: write the fault anew", f.file, n)
+	}
+	return strings.Replace(string(raw), f.old, f.new, 1), nil
+}
