@@ -22,7 +22,6 @@
 //	moving juliet = juliet@x: romeo@y left    where an account moved to, who may read that, and who of them has left
 //	outbox = 2                                stanzas that other servers have not confirmed; also "offline romeo = 1"
 //
-//
 // Words that are none of these are handed to Box.Do.
 //
 // Steps may stand in one line with their stanza. In what is expected, id, from, to and xml:lang may be left out; an attribute

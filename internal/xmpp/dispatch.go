@@ -101,6 +101,13 @@ func (r *Router) refused(s *Session, st *Stanza) bool {
 	return st.To.Bare() != s.JID.Bare() && r.filtered(&Request{Stanza: st, Router: r, Session: s, done: true}, r.outFilters)
 }
 
+// Admits tells whether a stanza that was kept for an account may still reach it: the filters may have changed since. Nobody is told.
+func (r *Router) Admits(st *Stanza) bool {
+	rq := &Request{Stanza: st, Router: r, done: true}
+	rq.Class = r.classify(st)
+	return !r.filtered(rq, r.inFilters)
+}
+
 // classify says who is addressed. Subscription stanzas are always for the account (RFC 6121 §3).
 func (r *Router) classify(st *Stanza) Class {
 	if st.To.Local == "" {

@@ -90,7 +90,7 @@ func (d *Delivery) gone(s *xmpp.Session) {
 func (d *Delivery) pump(account xmpp.JID) {
 	page, s, last := d.nextPage(account)
 	for _, st := range page {
-		if !s.Deliver(st) {
+		if d.r.Admits(st) && !s.Deliver(st) { // not from whom the account blocked since (XEP-0191 §3.3)
 			return // OnUnbind follows and tells so
 		}
 	}

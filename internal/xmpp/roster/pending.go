@@ -105,11 +105,13 @@ func (ro *Roster) online(s *xmpp.Session, old, now *xmpp.Stanza) {
 		return
 	}
 	for _, p := range requests {
-		ro.show(s, p.st, p.received)
+		if ro.r.Admits(p.st) { // not of whom the account blocked since (XEP-0191 §3.3)
+			ro.show(s, p.st, p.received)
+		}
 	}
 	if len(asked) > 0 && ro.mayResend(account) {
 		for _, to := range asked {
-			ro.r.Send(subscription("subscribe", pushID(), account, to))
+			ro.r.SendFor(s, subscription("subscribe", pushID(), account, to))
 		}
 	}
 }
