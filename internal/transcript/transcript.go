@@ -22,7 +22,6 @@
 //	moving juliet = juliet@x: romeo@y left    where an account moved to, who may read that, and who of them has left
 //	outbox = 2                                stanzas that other servers have not confirmed; also "offline romeo = 1"
 //
-//
 // Words that are none of these are handed to Box.Do.
 //
 // Steps may stand in one line with their stanza. In what is expected, id, from, to and xml:lang may be left out; an attribute
@@ -116,7 +115,7 @@ func parse(text string) ([]step, error) {
 		}
 		trimmed := strings.TrimSpace(words)
 		switch {
-		case trimmed == "":
+		case trimmed == "", strings.HasPrefix(trimmed, "#"):
 		case line[0] == ' ' || line[0] == '\t':
 			if len(steps) == 0 {
 				return nil, fmt.Errorf("line %d: a stanza belongs to a step", i+1)
