@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +67,10 @@ func newBox(t testing.TB, st *store.Store, cfg config.Config, domains []string, 
 
 // administer is what the administrator of the box does: "close juliet@here", "remove juliet@here" and "restrict juliet@here".
 func administer(b *box.Box, words []string) error {
-	if len(words) != 2 {
+	switch {
+	case len(words) == 5 && words[0] == "flood":
+		return flood(b.Router, words[1:])
+	case len(words) != 2:
 		return fmt.Errorf("not understood")
 	}
 	j, err := xmpp.ParseJID(words[1])
@@ -93,4 +97,15 @@ func administer(b *box.Box, words []string) error {
 		})
 	}
 	return fmt.Errorf("not understood")
+}
+
+// flood is a number of requests from a domain to an account, each from another sender with another claim at a third domain.
+func flood(r *xmpp.Router, words []string) error {
+	n, err := strconv.Atoi(words[0])
+	for i := range n {
+		st := xmpp.Make(fmt.Appendf(nil, "<presence type='subscribe' from='m%d@%s' to='%s'><moved xmlns='urn:xmpp:moved:1'><old-jid>victim%d@%s</old-jid></moved></presence>",
+			i, words[1], words[2], i, words[3]))
+		r.FromPeer(&xmpp.Peer{Domain: words[1], Proof: xmpp.ProofCertificate}, st)
+	}
+	return err
 }

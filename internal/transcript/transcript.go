@@ -115,7 +115,7 @@ func parse(text string) ([]step, error) {
 		}
 		trimmed := strings.TrimSpace(words)
 		switch {
-		case trimmed == "":
+		case trimmed == "", strings.HasPrefix(trimmed, "#"):
 		case line[0] == ' ' || line[0] == '\t':
 			if len(steps) == 0 {
 				return nil, fmt.Errorf("line %d: a stanza belongs to a step", i+1)

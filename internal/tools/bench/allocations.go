@@ -67,7 +67,7 @@ func relayInMemory(b *testing.B) error {
 	to := &sink{}
 	for i, out := range []xmpp.Outlet{&sink{}, to} {
 		j := xmpp.JID{Local: user(i), Domain: domain}
-		if _, err := bx.Accounts.Create(j, accounts.Create{Password: password}); err != nil {
+		if _, err := bx.Accounts.Create(j, password, accounts.Role{}); err != nil {
 			return err
 		}
 		ends[i] = bx.Router.Bind(j, "r0", "bench", out, xmpp.ConflictReplace)
