@@ -20,12 +20,12 @@ const (
 	maxTTL     = time.Hour
 	maxNegTTL  = 5 * time.Minute // RFC 2308 §5 allows more; a family that repairs its DNS does not wait
 	maxAliases = 8               // CNAMEs in a row
-	resolvConf = "/etc/resolv.conf"
 )
 
 // resolver asks recursive name servers and keeps their answers for as long as their TTL says.
 type resolver struct {
-	server  string        // host:port; "" stands for the name servers in resolv.conf, read anew for each question
+	server  string        // host:port; "" stands for the name servers in conf
+	conf    string        // resolv.conf(5), read anew for each question: the network may change
 	timeout time.Duration // of one question, repeats included
 
 	exchange func(ctx context.Context, server string, q *dns.Msg) (*dns.Msg, error)
@@ -62,7 +62,7 @@ func isNotFound(err error) bool {
 }
 
 func newResolver(server string, timeout time.Duration) *resolver {
-	return &resolver{server: server, timeout: timeout, exchange: exchange, cache: map[dns.Question]cached{}}
+	return &resolver{server: server, conf: "/etc/resolv.conf", timeout: timeout, exchange: exchange, cache: map[dns.Question]cached{}}
 }
 
 // exchange asks over UDP, and over TCP when the answer did not fit (RFC 7766 §5). A new socket per question has a new random port.
@@ -216,7 +216,7 @@ func (r *resolver) servers() ([]string, error) {
 	if r.server != "" {
 		return []string{r.server}, nil
 	}
-	conf, err := dns.ClientConfigFromFile(resolvConf)
+	conf, err := dns.ClientConfigFromFile(r.conf)
 	if err != nil {
 		return nil, err
 	}
