@@ -86,3 +86,12 @@ smoke: cross ## run the command scripts with the ARM builds, emulated
 	@set -e; $(foreach a,arm64 armv7 armv6,echo "$(a)"; \
 		PIBOX_UNDER_TEST="$$(command -v $(firstword $(QEMU_$(a)))) $(wordlist 2,9,$(QEMU_$(a))) $(CURDIR)/dist/pibox-linux-$(a)" \
 			$(GO) test -count=1 -run '$(SMOKE)' ./cmd/pibox;)
+
+.PHONY: demo
+demo: build ## play a move on three boxes on this machine, and explain it
+	$(GO) run ./internal/tools/demo -pibox bin/pibox
+
+.PHONY: interop
+interop: build ## slixmpp, aioxmpp, Prosody and ejabberd against it (installs them: Debian, as root)
+	internal/interop/setup.sh
+	internal/interop/run.py --pibox bin/pibox

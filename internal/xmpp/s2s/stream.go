@@ -60,8 +60,8 @@ type stream struct {
 	conn     net.Conn // socket, or TLS over it
 	deadline time.Time
 	posts    []func() error
-	started  bool // authenticated for at least one pair
-	ended    bool // our end of the stream is sent, or can not be sent any more
+	started  bool          // authenticated for at least one pair
+	ended    bool          // our end of the stream is sent, or can not be sent any more
 	writing  chan struct{} // holds an element while somebody writes
 	timer    *time.Timer
 	lastOut  time.Time
