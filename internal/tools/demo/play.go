@@ -233,7 +233,7 @@ func (p *play) notify(ctx context.Context) (err error) {
 		i := st.Node().Child(nsRoster, "query").Child(nsRoster, "item")
 		return i.Attr("jid") == romeo && i.Attr("subscription") == "both"
 	}); err != nil {
-		return fmt.Errorf("Romeo's box did not ask to see her at the new address: %w", err)
+		return fmt.Errorf("the romeo's box did not ask to see her at the new address: %w", err)
 	}
 	if _, err := p.atOld.Await(ctx, isPresence("unsubscribed", romeo)); err != nil {
 		return fmt.Errorf("the old address was not revoked: %w", err)
