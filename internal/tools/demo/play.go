@@ -227,13 +227,13 @@ func (p *play) notify(ctx context.Context) (err error) {
 	}
 	p.says("Romeo's box asks %s whether that is so, over TLS with a certificate that proves the name. It is so. Then:", p.oldHome.Domain)
 	if _, err := p.atNew.Await(ctx, isPresence("subscribed", romeo)); err != nil {
-		return fmt.Errorf("Romeo's box did not follow the move: %w", err)
+		return fmt.Errorf("the box of Romeo did not follow the move: %w", err)
 	}
 	if _, err := p.atNew.Await(ctx, func(st *frame.Element) bool {
 		i := st.Node().Child(nsRoster, "query").Child(nsRoster, "item")
 		return i.Attr("jid") == romeo && i.Attr("subscription") == "both"
 	}); err != nil {
-		return fmt.Errorf("the romeo's box did not ask to see her at the new address: %w", err)
+		return fmt.Errorf("the box of Romeo did not ask to see her at the new address: %w", err)
 	}
 	if _, err := p.atOld.Await(ctx, isPresence("unsubscribed", romeo)); err != nil {
 		return fmt.Errorf("the old address was not revoked: %w", err)
