@@ -230,8 +230,8 @@ func TestRemove(t *testing.T) {
 	o := h.connect(j)
 	fault := errors.New("not now")
 	var fails error
-	h.OnRemove(func(tx *store.Tx, _ *xmpp.Out, account xmpp.JID, _ bool) error {
-		if account != j || !store.Roster.Has(tx, store.Key(account.String(), "nurse@capulet.example")) {
+	h.OnRemove(func(tx *store.Tx, _ *xmpp.Out, account xmpp.JID, forward bool) error {
+		if forward || account != j || !store.Roster.Has(tx, store.Key(account.String(), "nurse@capulet.example")) {
 			t.Error("the hook runs too late, or for another account")
 		}
 		return fails
@@ -299,6 +299,12 @@ func TestClose(t *testing.T) {
 	j := h.create("romeo", "romeo")
 	h.fill(j)
 	o := h.connect(j)
+	h.OnRemove(func(_ *store.Tx, _ *xmpp.Out, account xmpp.JID, forward bool) error {
+		if !forward || account != j {
+			t.Error("the hook is not told that the account leaves a forwarding address")
+		}
+		return nil
+	})
 	err := h.router.Update(func(tx *store.Tx, out *xmpp.Out) error {
 		store.Moves.Put(tx, j.String(), store.Move{To: "romeo@mantua.example"})
 		return h.Close(tx, out, j)

@@ -41,8 +41,14 @@ func newBox(t testing.TB, dir string, log *slog.Logger, opt Options) *box {
 	if b.certs, err = reach.Open(reach.Config{Dir: filepath.Join(dir, "tls"), Domains: b.router.Domains()}); err != nil {
 		t.Fatal(err)
 	}
+	if err := b.router.LoadDirectory(); err != nil {
+		t.Fatal(err)
+	}
 	for _, j := range []string{"romeo@montague.example", "juliet@capulet.example"} {
 		account := xmpp.MustJID(j)
+		if b.router.Exists(account) {
+			continue
+		}
 		if _, err := b.accounts.Create(account, account.Local, accounts.Role{}); err != nil {
 			t.Fatal(err)
 		}

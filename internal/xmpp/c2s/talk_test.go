@@ -53,6 +53,9 @@ func TestTalks(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no talks")
 	}
+	// Keys and certificates take their time: they are made once.
+	start := t.TempDir()
+	newBox(t, start, nil, Options{}).stop(t)
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil {
@@ -60,7 +63,7 @@ func TestTalks(t *testing.T) {
 		}
 		for _, part := range strings.Split(string(text), "\n# ")[1:] {
 			title, body, _ := strings.Cut(part, "\n")
-			t.Run(strings.TrimSuffix(filepath.Base(f), ".txt")+"/"+title, func(t *testing.T) { runTalk(t, body) })
+			t.Run(strings.TrimSuffix(filepath.Base(f), ".txt")+"/"+title, func(t *testing.T) { runTalk(t, start, body) })
 		}
 	}
 }
@@ -75,8 +78,11 @@ type talk struct {
 	peers   map[string]*peer
 }
 
-func runTalk(t *testing.T, text string) {
-	dir := t.TempDir()
+func runTalk(t *testing.T, start, text string) {
+	dir := filepath.Join(t.TempDir(), "box")
+	if err := os.CopyFS(dir, os.DirFS(start)); err != nil {
+		t.Fatal(err)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		k := &talk{t: t, dir: dir, peers: map[string]*peer{}}
 		defer k.end()
