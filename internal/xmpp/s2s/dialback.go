@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
@@ -177,7 +176,7 @@ func (t *stream) authorize(d dialback) error {
 		return t.send(d.answer("error", "policy-violation"))
 	case t.peers[p] != nil:
 		return t.send(d.answer("valid", ""))
-	case verifyCertificate(t.certs, p.remote, t.s.opt.Roots, time.Now()) == nil:
+	case t.proves(p.remote) == nil:
 		return t.admit(p, xmpp.ProofCertificate, d.answer("valid", ""))
 	case !permit.dialback:
 		return t.send(d.answer("error", "not-authorized"))

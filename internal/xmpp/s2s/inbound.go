@@ -87,7 +87,7 @@ func (t *stream) features() string {
 	}
 	f += "<bidi xmlns='" + nsBidiFeature + "'/>"
 	// XEP-0178 §3: offered when it would succeed.
-	if t.pair.remote != "" && t.verified() == nil {
+	if t.pair.remote != "" && t.proves(t.pair.remote) == nil {
 		f += "<mechanisms xmlns='" + nsSASL + "'><mechanism>EXTERNAL</mechanism></mechanisms>"
 	}
 	return f
@@ -179,30 +179,33 @@ func (t *stream) auth(el *frame.Element) error {
 	if err != nil {
 		return t.refuseAuth("incorrect-encoding")
 	}
-	if condition := t.identify(string(authzid)); condition != "" {
+	remote, condition := t.identify(string(authzid))
+	if condition != "" {
 		return t.refuseAuth(condition)
 	}
-	if err := t.verified(); err != nil {
-		t.log.Info("SASL EXTERNAL is refused", "remote", t.pair.remote, "error", err)
+	if err := t.proves(remote); err != nil {
+		t.log.Info("SASL EXTERNAL is refused", "remote", remote, "error", err)
 		return t.refuseAuth("not-authorized")
 	}
+	t.pair.remote = remote
 	return t.authorized()
 }
 
-// identify takes the authorization identity, which must be the stream's from where both are given. It returns the condition to refuse with.
-func (t *stream) identify(authzid string) string {
+// identify is whom the peer wants to be: the authorization identity, which must be the stream's from where both are given. Otherwise it returns the
+// condition to refuse with.
+func (t *stream) identify(authzid string) (remote, condition string) {
+	remote = t.pair.remote
 	if authzid != "" {
 		j, err := xmpp.ParseJID(authzid)
-		if err != nil || j != j.Host() || t.pair.remote != "" && j.Domain != t.pair.remote {
-			return "invalid-authzid"
+		if err != nil || j != j.Host() || remote != "" && j.Domain != remote {
+			return "", "invalid-authzid"
 		}
-		t.pair.remote = j.Domain
+		remote = j.Domain
 	}
-	if t.pair.remote == "" || !t.s.policy.of(t.pair.remote).talk {
-		t.pair.remote = ""
-		return "not-authorized"
+	if remote == "" || !t.s.policy.of(remote).talk {
+		return "", "not-authorized"
 	}
-	return ""
+	return remote, ""
 }
 
 func (t *stream) refuseAuth(condition string) error {

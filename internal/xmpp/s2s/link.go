@@ -15,6 +15,7 @@ const (
 	itemCost    = 256      // memory of a queued stanza beside its bytes
 	backoffMin  = time.Second
 	backoffMax  = time.Minute
+	maxTries    = 3           // connections that one stanza may cost: it may be what the peer ends them for
 	linkForgets = time.Minute // after the back-off: a failure that long ago does not count
 )
 
@@ -37,6 +38,7 @@ type link struct {
 type item struct {
 	st    *xmpp.Stanza
 	until time.Time
+	tries int // how often a connection was lost within it
 }
 
 func (i item) cost() int { return len(i.st.Raw) + itemCost }
@@ -91,7 +93,7 @@ func (s *Server) enqueue(p pair, st *xmpp.Stanza) *xmpp.StanzaError {
 	defer s.mu.Unlock()
 	l := s.links[p]
 	now := time.Now()
-	it := item{st, now.Add(s.opt.QueueTime)}
+	it := item{st: st, until: now.Add(s.opt.QueueTime)}
 	switch {
 	case s.stopping:
 		return xmpp.Errorf(stanza.RemoteServerTimeout, "this server is shutting down")
@@ -295,6 +297,12 @@ func (s *Server) writeBatch(l *link, t *stream) {
 		n -= len(batch[0].st.Raw)
 		batch = batch[1:]
 	}
+	var poison []item
+	if len(batch) > 0 && !errors.Is(err, errEnded) {
+		if batch[0].tries++; batch[0].tries >= maxTries {
+			poison, batch = batch[:1], batch[1:]
+		}
+	}
 	s.mu.Lock()
 	l.queue = append(batch, l.queue...)
 	for _, it := range batch {
@@ -310,6 +318,7 @@ func (s *Server) writeBatch(l *link, t *stream) {
 	}
 	s.schedule(l)
 	s.mu.Unlock()
+	s.bounce(l.pair, poison, nil)
 	if !errors.Is(err, errEnded) {
 		t.log.Warn("writing to another server failed", "local", l.pair.local, "remote", l.pair.remote, "error", err)
 		_ = t.socket.Close()

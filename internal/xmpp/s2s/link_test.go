@@ -3,6 +3,7 @@ package s2s
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -282,5 +283,45 @@ func TestMustNotLeave(t *testing.T) {
 		c.says("juliet@capulet.example", "x@192.0.2.1", "m3")
 		c.hears("m3 not-allowed")
 		m.hears()
+	})
+}
+
+// cutConn loses the connection after some bytes.
+type cutConn struct {
+	net.Conn
+	left int
+}
+
+func (c *cutConn) Write(b []byte) (int, error) {
+	if len(b) > c.left {
+		_ = c.Close()
+		return 0, io.ErrClosedPipe
+	}
+	c.left -= len(b)
+	return c.Conn.Write(b)
+}
+
+// TestPoison: a stanza that costs a connection each time comes back after a few, and does not hold up the others.
+func TestPoison(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, c := twoBoxes(t)
+		defer m.stop()
+		defer c.stop()
+		dial, dialed := c.opt.Dial, 0
+		c.opt.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			dialed++
+			conn, err := dial(ctx, network, address)
+			return &cutConn{conn, 50_000}, err
+		}
+		c.saysMany(1, 1)
+		c.Send(xmpp.Make(xmpp.NewXML("message").Attr("from", "juliet@capulet.example/balcony").Attr("to", "romeo@montague.example").
+			Attr("id", "big").Leaf("body", "", strings.Repeat("x", 100_000)).Bytes()))
+		c.saysMany(2, 2)
+		time.Sleep(30 * time.Second)
+		m.hears("m1 by certificate", "m2 by certificate")
+		c.hears("big remote-server-timeout")
+		if dialed != maxTries+1 {
+			t.Errorf("%d connections", dialed)
+		}
 	})
 }

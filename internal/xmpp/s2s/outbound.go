@@ -69,7 +69,7 @@ func (s *Server) try(ctx context.Context, p pair, tg target, then func(*stream, 
 		return nil, negotiationFailure(err)
 	}
 	t.log.Info("stream to another server", "local", p.local, "remote", p.remote, "host", tg.host, "port", tg.port,
-		"direct", tg.direct, "certificate", t.verified() == nil, "bidi", t.bidi)
+		"direct", tg.direct, "certificate", t.proves(p.remote) == nil, "bidi", t.bidi)
 	return t, nil
 }
 
@@ -154,9 +154,9 @@ func (s *Server) clientTLS(p pair, direct bool) (*tls.Config, error) {
 	return cfg, nil
 }
 
-// verified tells whether the peer's certificate proves the remote domain.
-func (t *stream) verified() error {
-	return verifyCertificate(t.certs, t.pair.remote, t.s.opt.Roots, time.Now())
+// proves tells whether the peer's certificate proves a domain: nil when it does.
+func (t *stream) proves(domain string) error {
+	return verifyCertificate(t.certs, domain, t.s.opt.Roots, time.Now())
 }
 
 // openOut sends our header and reads the peer's and its features.
@@ -215,7 +215,7 @@ func checkAnswer(h *frame.Header, p pair) error {
 // authenticate proves our domain to the peer: by certificate, else by dialback.
 func (t *stream) authenticate(o offer) error {
 	proof := xmpp.ProofDialback
-	if t.verified() == nil {
+	if t.proves(t.pair.remote) == nil {
 		proof = xmpp.ProofCertificate
 	}
 	if o.bidi && t.s.policy.of(t.pair.remote).accepts(proof) {

@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 
@@ -12,6 +13,33 @@ type policy struct {
 	own         func(domain string) bool
 	allow, deny []string // patterns; deny wins, an empty allow allows everybody
 	dialback    []string // patterns of domains that dialback alone may vouch for
+}
+
+func newPolicy(own func(string) bool, opt Options) (policy, error) {
+	p := policy{own: own}
+	dialback := opt.DialbackDomains
+	if opt.Dialback {
+		dialback = []string{"*"}
+	}
+	for _, l := range []struct {
+		to   *[]string
+		from []string
+	}{{&p.allow, opt.Allow}, {&p.deny, opt.Deny}, {&p.dialback, dialback}} {
+		for _, pattern := range l.from {
+			below, isBelow := strings.CutPrefix(pattern, "*.")
+			if pattern != "*" {
+				j, err := xmpp.ParseJID(below)
+				if err != nil || j != j.Host() {
+					return p, fmt.Errorf("s2s: %q is neither a domain nor *.domain", pattern)
+				}
+				if pattern = j.Domain; isBelow {
+					pattern = "*." + pattern
+				}
+			}
+			*l.to = append(*l.to, pattern)
+		}
+	}
+	return p, nil
 }
 
 // permit is what one peer domain may do.

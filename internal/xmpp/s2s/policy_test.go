@@ -1,17 +1,22 @@
 package s2s
 
 import (
+	"crypto/tls"
+	"log/slog"
 	"testing"
 
 	"pibox/internal/xmpp"
 )
 
 func TestPolicy(t *testing.T) {
-	p := policy{
-		own:      func(d string) bool { return d == "here.example" },
-		allow:    []string{"*.family.example", "grandma.example", "odd.family.example"},
-		deny:     []string{"odd.family.example", "*.bad.family.example"},
-		dialback: []string{"old.family.example"},
+	own := func(d string) bool { return d == "here.example" }
+	p, err := newPolicy(own, Options{
+		Allow:           []string{"*.Family.example", "grandma.example", "odd.family.example"},
+		Deny:            []string{"odd.family.example", "*.bad.family.example"},
+		DialbackDomains: []string{"old.family.example"},
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	for domain, want := range map[string]permit{
 		"here.example":           {},
@@ -38,9 +43,29 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%s accepts the wrong proofs", domain)
 		}
 	}
-	open := policy{own: p.own, dialback: []string{"*"}}
+	open, err := newPolicy(own, Options{Dialback: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if !open.of("stranger.example").dialback || open.of("here.example").talk {
 		t.Error("without lists everybody is talked with but ourselves")
+	}
+}
+
+func TestBadOptions(t *testing.T) {
+	router := xmpp.NewRouter(nil, slog.New(slog.DiscardHandler), []string{"here.example"})
+	for name, opt := range map[string]Options{
+		"no TLS":                 {},
+		"a pattern":              {TLS: &tls.Config{}, Deny: []string{"a.*.example"}},
+		"a person as a pattern":  {TLS: &tls.Config{}, Allow: []string{"romeo@montague.example"}},
+		"a route without a port": {TLS: &tls.Config{}, Routes: []Route{{Domain: "a.example", Address: "192.0.2.1"}}},
+		"a route without a host": {TLS: &tls.Config{}, Routes: []Route{{Domain: "a.example", Address: ":5269"}}},
+		"a route with port 0":    {TLS: &tls.Config{}, Routes: []Route{{Domain: "a.example", Address: "192.0.2.1:0"}}},
+		"a route for no domain":  {TLS: &tls.Config{}, Routes: []Route{{Domain: "", Address: "192.0.2.1:5269"}}},
+	} {
+		if _, err := New(router, opt); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
 	}
 }
 

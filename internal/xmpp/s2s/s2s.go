@@ -38,7 +38,7 @@ const (
 
 // Route is the fixed place of a domain's server.
 type Route struct {
-	Domain  string // prepared
+	Domain  string
 	Address string // host:port
 	Direct  bool   // TLS from the first byte instead of STARTTLS
 }
@@ -189,24 +189,32 @@ func New(router *xmpp.Router, opt Options) (*Server, error) {
 	opt = opt.withDefaults(router)
 	s := &Server{
 		opt: opt, router: router, log: opt.Log, resolver: newResolver(opt.Resolver, opt.DNSTimeout), routes: map[string]target{},
-		policy: policy{own: router.IsLocal, allow: opt.Allow, deny: opt.Deny, dialback: opt.DialbackDomains},
-		links:  map[pair]*link{}, streams: map[*stream]bool{}, perAddr: throttle.NewConnections(opt.ConnectionsPerAddress),
+		links: map[pair]*link{}, streams: map[*stream]bool{}, perAddr: throttle.NewConnections(opt.ConnectionsPerAddress),
 	}
-	if opt.Dialback {
-		s.policy.dialback = []string{"*"}
+	var err error
+	if s.policy, err = newPolicy(router.IsLocal, opt); err != nil {
+		return nil, err
 	}
 	for _, r := range opt.Routes {
-		host, port, err := net.SplitHostPort(r.Address)
-		n, numErr := strconv.ParseUint(port, 10, 16)
-		if err = errors.Join(err, numErr); err != nil || host == "" || n == 0 {
-			return nil, fmt.Errorf("s2s: the route to %s needs an address like 192.0.2.7:5269, not %q", r.Domain, r.Address)
+		if err := s.addRoute(r); err != nil {
+			return nil, err
 		}
-		s.routes[r.Domain] = target{host: host, port: uint16(n), direct: r.Direct, route: true}
 	}
 	s.ctx, s.kill = context.WithCancel(context.Background())
 	s.connecting, s.noConnect = context.WithCancel(s.ctx)
 	router.SetRemote(s)
 	return s, nil
+}
+
+func (s *Server) addRoute(r Route) error {
+	domain, err := xmpp.ParseJID(r.Domain)
+	host, port, addrErr := net.SplitHostPort(r.Address)
+	n, numErr := strconv.ParseUint(port, 10, 16)
+	if err = errors.Join(err, addrErr, numErr); err != nil || domain != domain.Host() || host == "" || n == 0 {
+		return fmt.Errorf("s2s: a route needs a domain and an address like 192.0.2.7:5269, not %q and %q", r.Domain, r.Address)
+	}
+	s.routes[domain.Domain] = target{host: host, port: uint16(n), direct: r.Direct, route: true}
+	return nil
 }
 
 // Serve accepts connections until Shutdown; direct says that TLS begins with the first byte. It returns nil after Shutdown.

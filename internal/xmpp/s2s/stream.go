@@ -206,7 +206,13 @@ func (t *stream) write(b []byte) (n int, err error) {
 	t.lastOut = time.Now()
 	_ = conn.SetWriteDeadline(t.lastOut.Add(t.s.opt.WriteTimeout))
 	t.mu.Unlock()
-	return conn.Write(b)
+	n, err = conn.Write(b)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.ended {
+		_ = conn.SetWriteDeadline(time.Time{}) // TLS writes too, of its own accord
+	}
+	return n, err
 }
 
 func (t *stream) send(b []byte) error {
