@@ -124,6 +124,7 @@ func Register(r *xmpp.Router, caps Caps, blocks Blocks, opt Options) *PEP {
 		r.HandleTx(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.IQ, Type: "set", NS: ns, Name: "pubsub"}, p.set)
 	}
 	r.FilterIn(p.decision)
+	r.FilterIn(p.bounced)
 	caps.OnCaps(p.heard)
 	r.OnPresence(func(s *xmpp.Session, _, now *xmpp.Stanza) {
 		if now == nil {
@@ -142,7 +143,14 @@ func Register(r *xmpp.Router, caps Caps, blocks Blocks, opt Options) *PEP {
 func (p *PEP) Hook(node string, h NodeHook) { p.hooks[node] = h }
 
 // Clear removes all nodes and items of an account that goes. Nobody is told.
-func (p *PEP) Clear(tx *store.Tx, account xmpp.JID) { store.PEPNodes.Clear(tx, account.String()) }
+func (p *PEP) Clear(tx *store.Tx, account xmpp.JID) {
+	store.PEPNodes.Clear(tx, account.String())
+	tx.OnCommit(func() {
+		p.mu.Lock()
+		delete(p.ears, account)
+		p.mu.Unlock()
+	})
+}
 
 func features() []string {
 	names := []string{
