@@ -74,7 +74,7 @@ func (p *PEP) setAffiliations(tx *store.Tx, out *xmpp.Out, q *request) error {
 		return err
 	}
 	q.reply(out, nil)
-	p.notifyStates(out, q.account, n, changes)
+	p.notifyStates(tx, out, q.account, n, changes)
 	p.welcome(tx, out, q.account, n, before)
 	return nil
 }

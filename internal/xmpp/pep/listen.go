@@ -216,7 +216,7 @@ func (p *PEP) RosterChanged(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID, 
 		}
 		changes := p.settle(tx, account, n)
 		p.save(tx, account, n)
-		p.notifyStates(out, account, n, changes)
+		p.notifyStates(tx, out, account, n, changes)
 		if n.cfg.get("send_last_published_item") == "never" || n.admits(old) || !n.admits(now) || n.affiliation(account, who) != none {
 			continue
 		}

@@ -134,7 +134,7 @@ func (p *PEP) configure(tx *store.Tx, out *xmpp.Out, q *request) error {
 	if n.cfg.on("notify_config") {
 		p.notifyConfig(tx, out, q.account, n)
 	}
-	p.notifyStates(out, q.account, n, changes)
+	p.notifyStates(tx, out, q.account, n, changes)
 	p.welcome(tx, out, q.account, n, before)
 	return nil
 }

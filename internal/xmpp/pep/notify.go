@@ -194,7 +194,7 @@ func (p *PEP) notifyConfig(tx *store.Tx, out *xmpp.Out, account xmpp.JID, n *nod
 
 // last sends the newest item, if there is one, with the time of its publication.
 func (p *PEP) last(tx *store.Tx, out *xmpp.Out, account xmpp.JID, n *node, told []target) {
-	if len(told) == 0 {
+	if len(told) == 0 || !n.cfg.on("deliver_notifications") {
 		return
 	}
 	live, _ := p.stamps(tx, account, n)

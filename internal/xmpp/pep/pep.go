@@ -22,9 +22,6 @@ const (
 	NSErrors = NS + "#errors"
 )
 
-// Identity is the service discovery identity of an account, and of the server as XEP-0223 §6 wants it.
-const Identity = "<identity category='pubsub' type='pep'/>"
-
 // Caps is what PEP needs to know of entity capabilities (XEP-0115, XEP-0060 §9.2).
 type Caps interface {
 	// WantsNotify tells whether a resource that is available is known to announce node+"notify". It must not block.
@@ -124,6 +121,7 @@ func Register(r *xmpp.Router, caps Caps, blocks Blocks, opt Options) *PEP {
 		r.HandleTx(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.IQ, Type: "set", NS: ns, Name: "pubsub"}, p.set)
 	}
 	r.FilterIn(p.decision)
+	r.FilterIn(p.bounced)
 	caps.OnCaps(p.heard)
 	r.OnPresence(func(s *xmpp.Session, _, now *xmpp.Stanza) {
 		if now == nil {
@@ -140,9 +138,6 @@ func Register(r *xmpp.Router, caps Caps, blocks Blocks, opt Options) *PEP {
 
 // Hook hands a node over to another feature. Call it before anybody connects.
 func (p *PEP) Hook(node string, h NodeHook) { p.hooks[node] = h }
-
-// Clear removes all nodes and items of an account that goes. Nobody is told.
-func (p *PEP) Clear(tx *store.Tx, account xmpp.JID) { store.PEPNodes.Clear(tx, account.String()) }
 
 func features() []string {
 	names := []string{

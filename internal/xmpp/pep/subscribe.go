@@ -138,8 +138,11 @@ func (p *PEP) tellOwner(out *xmpp.Out, account xmpp.JID, n *node, c change) {
 }
 
 // notifyStates tells subscribers what became of their subscriptions (XEP-0060 §12.11).
-func (p *PEP) notifyStates(out *xmpp.Out, account xmpp.JID, n *node, changes []change) {
+func (p *PEP) notifyStates(tx *store.Tx, out *xmpp.Out, account xmpp.JID, n *node, changes []change) {
 	for _, c := range changes {
+		if p.blocks.Blocked(tx, account, c.jid) {
+			continue
+		}
 		event := subscriptionXML(xmpp.NewXMLNS("event", NSEvent), n.name, c.jid.String(), c.state)
 		p.send(out, account, n, []target{{to: c.jid}}, event.Bytes(), "", "")
 	}
@@ -257,12 +260,12 @@ func (p *PEP) setSubscriptions(tx *store.Tx, out *xmpp.Out, q *request) error {
 
 // stated tells subscribers of changes that the owner made; new ones get the last item.
 func (p *PEP) stated(tx *store.Tx, out *xmpp.Out, account xmpp.JID, n *node, changes []change) {
-	p.notifyStates(out, account, n, changes)
+	p.notifyStates(tx, out, account, n, changes)
 	if n.cfg.get("send_last_published_item") == "never" {
 		return
 	}
 	for _, c := range changes {
-		if c.state == subscribed && n.mayRead(tx, account, c.jid) == nil && n.served(tx, account) {
+		if c.state == subscribed && n.mayRead(tx, account, c.jid) == nil && n.served(tx, account) && !p.blocks.Blocked(tx, account, c.jid) {
 			p.last(tx, out, account, n, []target{{to: c.jid, shares: contact(tx, account, c.jid).Sub.From()}})
 		}
 	}
