@@ -15,6 +15,8 @@ import (
 	"pibox/internal/store"
 	"pibox/internal/transcript"
 	"pibox/internal/xmpp"
+
+	"mellium.im/xmpp/stanza"
 )
 
 // TestTranscripts runs whole boxes, as the daemon makes them. Lines that begin with "#:" are the box's configuration file.
@@ -70,6 +72,14 @@ func administer(b *box.Box, words []string) error {
 	switch {
 	case len(words) == 5 && words[0] == "flood":
 		return flood(b.Router, words[1:])
+	case len(words) == 6 && words[0] == "long":
+		return long(b.Router, words[1:])
+	case len(words) == 5 && words[0] == "bounce":
+		return bounce(b.Router, words[1:])
+	case len(words) == 4 && words[0] == "bounced":
+		return bounced(b.Router, "iq type='get'", words[1:])
+	case len(words) == 4 && words[0] == "bouncedpresence":
+		return bounced(b.Router, "presence type='unsubscribed'", words[1:])
 	case len(words) != 2:
 		return fmt.Errorf("not understood")
 	}
@@ -108,4 +118,27 @@ func flood(r *xmpp.Router, words []string) error {
 		r.FromPeer(&xmpp.Peer{Domain: words[1], Proof: xmpp.ProofCertificate}, st)
 	}
 	return err
+}
+
+// long is one request with so many bytes of text.
+func long(r *xmpp.Router, words []string) error {
+	n, err := strconv.Atoi(words[0])
+	r.FromPeer(&xmpp.Peer{Domain: words[1], Proof: xmpp.ProofCertificate}, xmpp.Make(fmt.Appendf(nil,
+		"<presence type='subscribe' from='%s' to='%s'><status>%s</status><moved xmlns='urn:xmpp:moved:1'><old-jid>%s</old-jid></moved></presence>",
+		words[2], words[3], strings.Repeat("a", n), words[4])))
+	return err
+}
+
+// bounce is what the box itself says of an IQ that it could not deliver, with the worst that it could hold.
+func bounce(r *xmpp.Router, words []string) error {
+	asked := xmpp.Make(fmt.Appendf(nil, "<iq type='get' id='%s' from='%s' to='%s'><x xmlns='urn:x'/></iq>", words[0], words[2], words[1]))
+	r.Bounce(asked, &xmpp.StanzaError{Type: stanza.Cancel, Condition: stanza.Gone, Value: words[3]})
+	return nil
+}
+
+// bounced is what the box itself says of a stanza whose recipient's server it can not reach.
+func bounced(r *xmpp.Router, head string, words []string) error {
+	sent := xmpp.Make(fmt.Appendf(nil, "<%s id='%s' from='%s' to='%s'><x xmlns='urn:x'/></%s>", head, words[0], words[2], words[1], strings.Fields(head)[0]))
+	r.Bounce(sent, xmpp.Errorf(stanza.RemoteServerTimeout, ""))
+	return nil
 }

@@ -179,10 +179,6 @@ func (w *world) do(s step) error {
 		return err
 	case slices.Contains([]string{"roster", "pending", "claims", "moving", "outbox", "offline"}, f[0]):
 		return w.stored(s.text)
-	case w.box.Do != nil && s.xml == "" && w.sessions[f[0]] == nil && f[len(f)-1] != "connects":
-		err := w.box.Do(f)
-		synctest.Wait()
-		return err
 	case len(f) >= 2:
 		return w.actor(f[0], f[1], f[2:], s.xml)
 	}
@@ -203,10 +199,24 @@ func (w *world) actor(who, verb string, rest []string, xml string) error {
 	case "receives":
 		return w.receive(who, xml)
 	default:
-		return fmt.Errorf("%s is no step", verb)
+		return w.administer(append([]string{who, verb}, rest...))
 	}
 	synctest.Wait()
 	return nil
+}
+
+func (w *world) administer(words []string) error {
+	if w.box.Do == nil {
+		return fmt.Errorf("%s is no step", words[1])
+	}
+	for i, word := range words {
+		if v, ok := w.values[word]; ok {
+			words[i] = v
+		}
+	}
+	err := w.box.Do(words)
+	synctest.Wait()
+	return err
 }
 
 // ready starts the box when the first step needs it.

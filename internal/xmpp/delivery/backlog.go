@@ -86,16 +86,24 @@ func (d *Delivery) gone(s *xmpp.Session) {
 	}
 }
 
-// pump hands the next page to the first resource that can take it. When nothing is left, messages go directly again.
+// pump hands the next page to the resources that can take it; the first of them answers for it. When nothing is left, messages go
+// directly again.
 func (d *Delivery) pump(account xmpp.JID) {
-	page, s, last := d.nextPage(account)
+	page, targets, last := d.nextPage(account)
+	if len(targets) == 0 {
+		return
+	}
+	s := targets[0]
 	for _, st := range page {
-		if d.r.Admits(st) && !s.Deliver(st) { // not from whom the account blocked since (XEP-0191 §3.3)
+		if !d.r.Admits(st) { // not from whom the account blocked since (XEP-0191 §3.3)
+			continue
+		}
+		if !s.Deliver(st) {
 			return // OnUnbind follows and tells so
 		}
-	}
-	if s == nil {
-		return
+		for _, other := range targets[1:] {
+			other.Deliver(st)
+		}
 	}
 	d.r.Ask(xmpp.Ask{
 		From: account.Host(), To: s.JID, Type: "get", Timeout: pageTimeout, Payload: xmpp.NewXMLNS("ping", "urn:xmpp:ping").Bytes(),
@@ -103,16 +111,15 @@ func (d *Delivery) pump(account xmpp.JID) {
 	})
 }
 
-// nextPage decides, under the lock, who is handed what; s is nil when there is nothing to do.
-func (d *Delivery) nextPage(account xmpp.JID) (page []*xmpp.Stanza, s *xmpp.Session, last uint64) {
+// nextPage decides, under the lock, who is handed what: nobody when there is nothing to do.
+func (d *Delivery) nextPage(account xmpp.JID) (page []*xmpp.Stanza, targets []*xmpp.Session, last uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b := d.waiting[account]
 	if b == nil || b.to != nil {
 		return nil, nil, 0
 	}
-	targets := d.targets(account)
-	if len(targets) > 0 {
+	if targets = d.targets(account); len(targets) > 0 {
 		var err error
 		if page, last, err = d.read(account); err != nil {
 			d.opt.Log.Error("delivery: reading kept messages", "error", err)
@@ -126,7 +133,7 @@ func (d *Delivery) nextPage(account xmpp.JID) (page []*xmpp.Stanza, s *xmpp.Sess
 		return nil, nil, 0
 	}
 	b.to = targets[0]
-	return page, b.to, last
+	return page, targets, last
 }
 
 // handed ends a page. A client that did not answer, but is still there, gets live messages again; what it was handed stays stored for
