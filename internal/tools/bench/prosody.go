@@ -57,7 +57,7 @@ VirtualHost "%[3]s"
 
 func newProsody(dir string) (*prosodyServer, error) {
 	if _, err := exec.LookPath("prosody"); err != nil {
-		return nil, errors.New("Debian's prosody is missing: internal/interop/setup.sh installs it and starts nothing")
+		return nil, errors.New("prosody of Debian is missing: internal/interop/setup.sh installs it and starts nothing")
 	}
 	host, err := testbox.FreeHost()
 	return &prosodyServer{dir: filepath.Join(dir, "prosody"), host: host}, err
