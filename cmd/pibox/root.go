@@ -136,7 +136,7 @@ func (a *app) client() *admin.Client {
 	}
 	cfg, _ := a.load()
 	socket := cfg.Admin.Socket
-	if a.dataDir == "" && socket == config.DefaultSocket(a.env, cfg.DataDir) && !exists(socket) && exists(config.SystemSocket) {
+	if a.dataDir == "" && a.env.Getenv("RUNTIME_DIRECTORY") == "" && socket == config.DefaultSocket(a.env, cfg.DataDir) && !exists(socket) && exists(config.SystemSocket) {
 		socket = config.SystemSocket // a member of the group asks the box that runs as a service
 	}
 	return admin.NewClient(socket)

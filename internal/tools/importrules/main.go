@@ -4,7 +4,7 @@
 //   - a feature, internal/xmpp/NAME or internal/moved or internal/portable,
 //     imports the core, the store and plain tools (see tools), never another
 //     feature;
-//   - only internal/box wires features;
+//   - only internal/box wires features, and programs that measure them (internal/tools);
 //   - internal/config and internal/admin import nothing of ours;
 //   - only internal/store imports bbolt, only internal/health imports periph
 //     and go-systemd.
@@ -103,7 +103,7 @@ func ours(from, to string) string {
 		return "a feature imports no other feature; state a small interface instead"
 	case isFeature(from) && !isTool(to) && to != core && to != module+"/internal/store":
 		return "a feature imports the core, the store and plain tools only"
-	case isFeature(to) && from != module+"/internal/box":
+	case isFeature(to) && from != module+"/internal/box" && !strings.HasPrefix(from, module+"/internal/tools/"):
 		return "only internal/box wires features"
 	}
 	return ""
