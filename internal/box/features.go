@@ -61,7 +61,7 @@ func (b *Box) features() []feature {
 		{"entity time, XEP-0202", func() { xtime.Register(r, time.Local) }},
 		{"last activity, XEP-0012", func() { last.Register(r) }},
 		{"moved, XEP-0283", func() {
-			b.Moved = moved.Register(r, moved.Needs{Roster: b.roster, Presence: b.presence, Blocks: b.blocking, Inbox: b.delivery}, moved.Options{
+			b.Moved = moved.Register(r, moved.Needs{Roster: b.roster, Presence: b.presence, Blocks: b.blocking, Inbox: b.delivery, Events: b.pep}, moved.Options{
 				Log: b.log, Timeout: c.Moved.VerifyTimeout.D(), AcceptDialback: c.Moved.AcceptDialback,
 				PerSender: c.Moved.PerSender, PerDomain: c.Moved.PerDomain, Total: c.Moved.Total, InFlight: c.Moved.InFlight,
 				RetryMin: c.Moved.RetryMin.D(), RetryMax: c.Moved.RetryMax.D(),
@@ -75,10 +75,10 @@ func (b *Box) features() []feature {
 	}
 }
 
-// contactChanged tells Moved of changes in rosters. A contact who gave an account up: that is how a move is seen to go on.
+// contactChanged tells Moved of changes in rosters. A contact who gives an account up shows how its move goes on.
 func (b *Box) contactChanged(tx *store.Tx, _ *xmpp.Out, c roster.Change) {
 	b.Moved.ContactChanged(tx, c.Account, c.Contact, c.Old, c.Now, c.WasPending && !c.Pending)
-	if (c.Old.Sub.To() && !c.Now.Sub.To()) || (c.Old.Sub.From() && !c.Now.Sub.From()) {
+	if c.ByContact && ((c.Old.Sub.To() && !c.Now.Sub.To()) || (c.Old.Sub.From() && !c.Now.Sub.From())) {
 		b.Moved.ContactLeft(tx, c.Account, c.Contact)
 	}
 }

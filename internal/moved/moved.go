@@ -51,6 +51,12 @@ type Inbox interface {
 	Queue(tx *store.Tx, out *xmpp.Out, account xmpp.JID, st *xmpp.Stanza)
 }
 
+// Events is what Moved needs of PEP.
+type Events interface {
+	// SendLast tells everybody who listens of the newest item of a node that is served from now on.
+	SendLast(tx *store.Tx, out *xmpp.Out, account xmpp.JID, node string)
+}
+
 // Options and limits, with their defaults.
 type Options struct {
 	Log *slog.Logger
@@ -100,6 +106,7 @@ type Needs struct {
 	Presence Presence
 	Blocks   Blocks
 	Inbox    Inbox
+	Events   Events
 }
 
 // Moved is the feature.
@@ -129,19 +136,28 @@ func Register(r *xmpp.Router, needs Needs, opt Options) *Moved {
 	return m
 }
 
-// Start takes up what a stop or a crash left: claims are verified again (row 5), the outbox is sent again (row 12).
+// Start takes up what a stop or a crash left: claims are verified again (row 5), the outbox is sent again (row 12), statements wait on.
 func (m *Moved) Start() error {
 	var waiting []claimKey
+	delayed := map[xmpp.JID]time.Time{}
 	err := m.r.Store.View(func(tx *store.Tx) error {
 		for key, c := range store.Claims.All(tx) {
 			if k, ok := parseClaimKey(key, c.Old); ok {
 				waiting = append(waiting, k)
 			}
 		}
+		for account, mv := range store.Moves.All(tx) {
+			if j, err := xmpp.ParseJID(account); err == nil && time.Now().Before(mv.Visible) {
+				delayed[j] = mv.Visible
+			}
+		}
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	for account, at := range delayed {
+		m.serveAt(account, at)
 	}
 	for _, k := range waiting {
 		m.query(k, true)

@@ -40,7 +40,29 @@ func (m *Moved) Publish(tx *store.Tx, out *xmpp.Out, account xmpp.JID, id string
 	m.freeze(tx, account, &mv, anySub)
 	store.Moves.Put(tx, account.String(), mv)
 	m.needs.Inbox.Queue(tx, out, account, m.notice(account, m.announced(to)))
+	if m.opt.StatementDelay > 0 {
+		out.After(func() { m.serveAt(account, mv.Visible) })
+	}
 	return nil
+}
+
+// serveAt tells who listens of a delayed statement when its time has come. What a stop prevents is made up for: a statement that is served is
+// read, and comes with presence, without it.
+func (m *Moved) serveAt(account xmpp.JID, at time.Time) {
+	time.AfterFunc(time.Until(at), func() {
+		m.mu.Lock()
+		stopped := m.stopped
+		m.mu.Unlock()
+		if stopped {
+			return
+		}
+		m.r.Submit(256, func(tx *store.Tx, out *xmpp.Out) error {
+			if mv, ok := store.Moves.Get(tx, account.String()); ok && mv.Visible.Equal(at) && !mv.Closed {
+				m.needs.Events.SendLast(tx, out, account, NS)
+			}
+			return nil
+		}, nil)
+	})
 }
 
 // Retract ends a move that was announced: the item or the node is gone.

@@ -15,6 +15,7 @@ import (
 	"pibox/internal/store"
 	"pibox/internal/transcript"
 	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/accounts"
 
 	"mellium.im/xmpp/stanza"
 )
@@ -67,7 +68,7 @@ func newBox(t testing.TB, st *store.Store, cfg config.Config, domains []string, 
 	return b
 }
 
-// administer is what the administrator of the box does: "close juliet@here", "remove juliet@here" and "restrict juliet@here".
+// administer is what the administrator of the box does, as "close juliet@here", and what a transcript can not say in a line.
 func administer(b *box.Box, words []string) error {
 	switch {
 	case len(words) == 5 && words[0] == "flood":
@@ -89,24 +90,41 @@ func administer(b *box.Box, words []string) error {
 	}
 	switch words[0] {
 	case "close":
-		return b.Router.Update(func(tx *store.Tx, out *xmpp.Out) error {
-			if err := b.Moved.Close(tx, j); err != nil {
-				return err
-			}
-			return b.Accounts.Close(tx, out, j)
-		})
+		return closeAccount(b, j)
+	case "closefails":
+		return fails(closeAccount(b, j))
 	case "remove":
 		_, err := b.Accounts.Remove(j)
 		return err
-	case "restrict":
+	case "createfails":
+		_, err := b.Accounts.Create(j, "", accounts.Role{})
+		return fails(err)
+	case "restrict", "derestrict":
 		return b.Store.Update(func(tx *store.Tx) error {
 			acc, _ := store.Accounts.Get(tx, j.String())
-			acc.Restricted = true
+			acc.Restricted = words[0] == "restrict"
 			store.Accounts.Put(tx, j.String(), acc)
 			return nil
 		})
 	}
 	return fmt.Errorf("not understood")
+}
+
+func fails(err error) error {
+	if err == nil {
+		return fmt.Errorf("it did not fail")
+	}
+	return nil
+}
+
+// closeAccount is "pibox user remove --forward".
+func closeAccount(b *box.Box, j xmpp.JID) error {
+	return b.Router.Update(func(tx *store.Tx, out *xmpp.Out) error {
+		if err := b.Moved.Close(tx, j); err != nil {
+			return err
+		}
+		return b.Accounts.Close(tx, out, j)
+	})
 }
 
 // flood is a number of requests from a domain to an account, each from another sender with another claim at a third domain.

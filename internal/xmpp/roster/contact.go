@@ -16,6 +16,7 @@ type contact struct {
 	listed  bool // there is a roster item
 	pending bool // a request of the contact awaits the account's answer
 	hidden  bool // that request is not shown to clients: it claims a move that is being verified
+	theirs  bool // the contact made it so
 }
 
 func key(account, who xmpp.JID) string { return store.Key(account.String(), who.String()) }
@@ -129,7 +130,7 @@ func (ro *Roster) apply(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID, old,
 func (ro *Roster) changed(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID, old, now contact) {
 	for _, f := range ro.onChange {
 		f(tx, out, Change{
-			Account: account, Contact: who, Old: old.RosterItem, Now: now.RosterItem, WasPending: old.pending, Pending: now.pending,
+			Account: account, Contact: who, Old: old.RosterItem, Now: now.RosterItem, WasPending: old.pending, Pending: now.pending, ByContact: now.theirs,
 		})
 	}
 }

@@ -75,6 +75,8 @@ type Change struct {
 	Old, Now store.RosterItem
 	// WasPending and Pending tell whether a subscription request of the contact awaited, and awaits, the account's answer.
 	WasPending, Pending bool
+	// ByContact: the contact did it, not the account.
+	ByContact bool
 }
 
 // Roster is the feature.

@@ -96,6 +96,7 @@ func (ro *Roster) inbound(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 		return nil // nothing changes, so nobody is told
 	}
 	now.Ask = false
+	now.theirs = true
 	now.setTo(rq.Type == "subscribed")
 	ro.deliver(out, st)
 	ro.apply(tx, out, account, who, old, now)
@@ -137,7 +138,7 @@ func (ro *Roster) left(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza, old contact
 	}
 	now := old
 	now.setFrom(false)
-	now.pending, now.hidden = false, false
+	now.pending, now.hidden, now.theirs = false, false, true
 	if !old.hidden { // nobody was asked, so nobody is told
 		ro.deliver(out, st)
 	}
