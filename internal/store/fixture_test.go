@@ -1,0 +1,179 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	bolt "go.etcd.io/bbolt"
+)
+
+// testdata/schema1.db was written by the first version that had schema 1, and is never written again: what this test reads from it every later
+// version must be able to read. To freeze another schema, remove nothing: add a file and a test beside it.
+
+var (
+	fixtureTime = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	keys        = Credentials{Salt: []byte("salt"), Iterations: 10000, StoredKey: []byte("stored"), ServerKey: []byte("server")}
+)
+
+// fixture is one record of every kind.
+func fixture(tx *Tx, check func(what string, have, want any)) {
+	const juliet, romeo, nurse = "juliet@capulet.example", "romeo@montague.example", "nurse@capulet.example"
+	closed := fixtureTime.Add(time.Hour)
+	raw, _ := json.Marshal("capulet.example")
+	record(tx, check, Settings, "domain", json.RawMessage(raw))
+	record(tx, check, Accounts, juliet, Account{Created: fixtureTime, Admin: true, Restricted: true, OneTime: true, SHA1: keys, SHA256: keys})
+	record(tx, check, Accounts, nurse, Account{Created: fixtureTime, Closed: &closed})
+	record(tx, check, Roster, Key(juliet, romeo), RosterItem{Name: "Romeo ♥", Groups: []string{"Verona", "Friends"}, Sub: SubTo, Ask: true, Approved: true, Version: 7})
+	record(tx, check, Roster, Key(juliet, nurse), RosterItem{Sub: SubNone, Version: 8, Removed: true})
+	record(tx, check, RosterV, juliet, RosterVersion{Version: 8, Floor: 2})
+	record(tx, check, Pending, Key(juliet, "paris@verona.example"), PendingIn{Stanza: []byte("<presence type='subscribe'/>"), Received: fixtureTime, Verifying: true})
+	record(tx, check, Offline, SeqKey(3, juliet), OfflineMessage{Stanza: []byte("<message/>"), Received: fixtureTime})
+	record(tx, check, Private, Key(juliet, "exodus:prefs", "exodus"), PrivateXML{XML: []byte("<exodus xmlns='exodus:prefs'/>")})
+	record(tx, check, VCards, juliet, []byte("<vCard xmlns='vcard-temp'/>"))
+	record(tx, check, Blocks, Key(juliet, "tybalt@capulet.example"), Block{Since: fixtureTime})
+	record(tx, check, PEPNodes, Key(juliet, "urn:xmpp:moved:1"), PEPNode{
+		Created: fixtureTime, Config: map[string][]string{"access_model": {"whitelist"}},
+		Affiliations: map[string]string{romeo: "member"}, Subscriptions: map[string]string{romeo: "pending"},
+	})
+	record(tx, check, PEPItems, Key(juliet, "urn:xmpp:moved:1", "current"), PEPItem{At: fixtureTime, Publisher: juliet + "/balcony", Payload: []byte("<moved xmlns='urn:xmpp:moved:1'/>")})
+	record(tx, check, LastSeen, juliet, Last{At: fixtureTime, Status: "good night"})
+	record(tx, check, Outbox, SeqKey(5), OutboxEntry{Stanza: []byte("<presence/>"), From: juliet, To: romeo, Queued: fixtureTime, Attempts: 2})
+	record(tx, check, Moves, juliet, Move{
+		To: "juliet@new.example", Published: fixtureTime, Visible: fixtureTime, Readers: []string{romeo}, Left: map[string]time.Time{romeo: fixtureTime}, Closed: true,
+	})
+	record(tx, check, Claims, Key(juliet, "paris@verona.example"), Claim{Old: "paris@old.example", Received: fixtureTime})
+}
+
+// record writes where there is no check, else compares.
+func record[T any](tx *Tx, check func(what string, have, want any), t Table[T], key string, v T) {
+	if check == nil {
+		t.Put(tx, key, v)
+		return
+	}
+	have, ok := t.Get(tx, key)
+	if !ok {
+		check(t.name+" "+key, nil, v)
+		return
+	}
+	check(t.name+" "+key, have, v)
+}
+
+func TestSchema1IsReadForEver(t *testing.T) {
+	frozen, err := os.ReadFile(filepath.Join("testdata", "schema1.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "copy.db")
+	if err := os.WriteFile(path, frozen, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(path, Options{Reserve: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if err := s.View(func(tx *Tx) error {
+		fixture(tx, func(what string, have, want any) {
+			if diff := cmp.Diff(want, have); diff != "" {
+				t.Errorf("%s:\n%s", what, diff)
+			}
+		})
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFreezeSchema1 wrote the fixture, once. It writes only where there is none.
+func TestFreezeSchema1(t *testing.T) {
+	path := filepath.Join("testdata", "schema1.db")
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	tmp := filepath.Join(t.TempDir(), "schema1.db")
+	db, err := bolt.Open(tmp, 0o644, &bolt.Options{PageSize: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.AllocSize = 4096
+	if err := db.Update(func(b *bolt.Tx) error {
+		if err := migrate(b, 0); err != nil {
+			return err
+		}
+		tx := &Tx{bolt: b, writable: true}
+		fixture(tx, nil)
+		return tx.err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Close(), os.MkdirAll("testdata", 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(tmp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A migration happens whole or not at all.
+func TestMigration(t *testing.T) {
+	known := migrations
+	defer func() { migrations = known }()
+	path := filepath.Join(t.TempDir(), "s.db")
+	if err := create(path); err != nil {
+		t.Fatal(err)
+	}
+	fault := errors.New("half-way")
+	var fails error = fault
+	migrations = append(known[:len(known):len(known)],
+		func(b *bolt.Tx) error { return createTables(b, []string{"new"}) },
+		func(b *bolt.Tx) error {
+			if err := b.Bucket([]byte("new")).Put([]byte("k"), []byte(`"v"`)); err != nil {
+				return err
+			}
+			return fails
+		})
+	if _, err := Open(path, Options{Reserve: 1}); !errors.Is(err, fault) {
+		t.Errorf("error %v", err)
+	}
+	have := func() (n int, table bool) {
+		db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = db.Close() }()
+		_ = db.View(func(b *bolt.Tx) error {
+			n, _ = schemaOf(b)
+			table = b.Bucket([]byte("new")) != nil
+			return nil
+		})
+		return n, table
+	}
+	if n, table := have(); n != len(known) || table {
+		t.Errorf("after a migration that failed: schema %d, the new table is there: %v", n, table)
+	}
+	fails = nil
+	s, err := Open(path, Options{Reserve: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if n, table := have(); n != len(known)+2 || !table {
+		t.Errorf("after the migration: schema %d, the new table is there: %v", n, table)
+	}
+	migrations = known
+	if _, err := Open(path, Options{Reserve: 1}); err == nil {
+		t.Error("a newer file was opened")
+	}
+}
