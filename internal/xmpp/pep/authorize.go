@@ -18,7 +18,7 @@ func (p *PEP) askOwner(out *xmpp.Out, account xmpp.JID, n *node, who xmpp.JID) {
 
 // decision takes the owner's answer out of the messages that one of his own resources sends to his account.
 func (p *PEP) decision(rq *xmpp.Request) (drop bool, err error) {
-	if rq.Kind != xmpp.Message || rq.Type == "error" || rq.Session == nil || !rq.FromOwner() || rq.Class != xmpp.ToAccount || !rq.HasChild(nsData, "x") {
+	if rq.Kind != xmpp.Message || rq.Type == "error" || !rq.FromOwner() || rq.Class != xmpp.ToAccount || !rq.HasChild(nsData, "x") {
 		return false, nil
 	}
 	f, ok, err := readForm(rq.Node())

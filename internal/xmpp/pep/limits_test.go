@@ -79,6 +79,10 @@ func TestLimits(t *testing.T) {
 		"nodes": nodes.String() + create(20, 20) + refused(20, "modify", "policy-violation", "max-nodes-exceeded") +
 			publish(21, "more", "i", "") + refused(21, "modify", "policy-violation", "max-nodes-exceeded") +
 			publish(22, "n1", "i", "") + done(22),
+		"items asked for by id, 1000 bytes of them": publish(1, "n", "a", strings.Repeat("x", 500)) +
+			configure(2, "<field var='pubsub#max_items'><value>3</value></field>") + publish(3, "n", "b", strings.Repeat("x", 500)) + done(1) + done(2) + done(3) +
+			"juliet/balcony sends <iq type='get' id='4'><pubsub xmlns='" + pep.NS + "'><items node='n'><item id='b'/><item id='a'/></items></pubsub></iq>\n" +
+			"juliet/balcony receives <iq type='result' id='4'><pubsub xmlns='" + pep.NS + "'><items node='n'><item id='b'><etc/></item></items></pubsub></iq>\n",
 		"max stands for the limit": publish(1, "n", "i", "") + done(1) + configure(2, "<field var='pubsub#max_items'><value>20</value></field>") + done(2) +
 			configure(3, "<field var='pubsub#max_items'><value>21</value></field>") + refused(3, "modify", "not-acceptable", ""),
 		"subscriptions": publish(1, "n", "i", "") + configure(2, "<field var='pubsub#access_model'><value>open</value></field>") + subs.String() + "all forget\n" +
