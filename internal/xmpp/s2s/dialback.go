@@ -147,8 +147,10 @@ func (t *stream) vouch(d dialback) error {
 	return t.send(d.answer("invalid", ""))
 }
 
-// maxChecking bounds the keys of one stream that are being verified.
-const maxChecking = 8
+const (
+	maxChecking = 8   // keys of one stream that are being verified
+	maxPairs    = 256 // pairs of domains that one stream may be used for
+)
 
 // dialback handles an element of XEP-0220 on an established or incoming stream.
 func (t *stream) dialback(el *frame.Element) error {
@@ -176,6 +178,8 @@ func (t *stream) authorize(d dialback) error {
 		return t.send(d.answer("error", "policy-violation"))
 	case t.peers[p] != nil:
 		return t.send(d.answer("valid", ""))
+	case len(t.peers) >= maxPairs:
+		return t.send(d.answer("error", "resource-constraint"))
 	case t.proves(p.remote) == nil:
 		return t.admit(p, xmpp.ProofCertificate, d.answer("valid", ""))
 	case !permit.dialback:

@@ -24,8 +24,9 @@ type link struct {
 	pair    pair
 	queue   []item
 	bytes   int
-	running bool    // a goroutine writes or connects
-	stream  *stream // nil: not connected
+	used    time.Time // when something was queued last
+	running bool      // a goroutine writes or connects
+	stream  *stream   // nil: not connected
 	wake    chan struct{}
 	connect context.CancelFunc // ends the attempt to connect; nil while there is none
 	timer   *time.Timer
@@ -97,7 +98,7 @@ func (s *Server) enqueue(p pair, st *xmpp.Stanza) *xmpp.StanzaError {
 	switch {
 	case s.stopping:
 		return xmpp.Errorf(stanza.RemoteServerTimeout, "this server is shutting down")
-	case l == nil && len(s.links) >= s.opt.Links:
+	case l == nil && !s.makeRoom():
 		return xmpp.Errorf(stanza.ResourceConstraint, "too many other servers at the same time")
 	case l == nil:
 		l = s.newLink(p)
@@ -107,6 +108,7 @@ func (s *Server) enqueue(p pair, st *xmpp.Stanza) *xmpp.StanzaError {
 	if l.bytes+it.cost() > s.opt.QueueBytes && len(l.queue) > 0 || s.queued+it.cost() > s.opt.QueueTotal {
 		return xmpp.Errorf(stanza.ResourceConstraint, "too much is waiting for %s", p.remote)
 	}
+	l.used = now
 	l.queue = append(l.queue, it)
 	l.bytes += it.cost()
 	s.queued += it.cost()
@@ -117,6 +119,29 @@ func (s *Server) enqueue(p pair, st *xmpp.Stanza) *xmpp.StanzaError {
 	}
 	s.schedule(l)
 	return nil
+}
+
+// makeRoom tells whether there may be one more link. Of as many as there may be, the one that is unused for longest goes: nobody can shut others out
+// by having us talk with a great many domains once. Called with the lock.
+func (s *Server) makeRoom() bool {
+	if len(s.links) < s.opt.Links {
+		return true
+	}
+	var oldest *link
+	for _, l := range s.links {
+		if !l.running && len(l.queue) == 0 && (oldest == nil || l.used.Before(oldest.used)) {
+			oldest = l
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	oldest.timer.Stop()
+	delete(s.links, oldest.pair)
+	if t := oldest.stream; t != nil && !t.incoming {
+		s.wg.Go(func() { t.end(nil) })
+	}
+	return true
 }
 
 // newLink is called with the lock.

@@ -98,12 +98,23 @@ func TestQueueLimits(t *testing.T) {
 	}
 }
 
-// TestManyLinks: who makes a box talk to ever more domains gets refusals.
+// TestManyLinks: who makes a box talk with ever more domains gets refusals while it waits for them, but shuts nobody out afterwards.
 func TestManyLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, c := twoBoxes(t, func(o *Options) { o.Links = 2 })
+		n := newNet(t)
+		m := n.box("montague.example rosaline.example paris.example")
 		defer m.stop()
+		c := n.box("capulet.example", func(o *Options) { o.Links = 2 })
 		defer c.stop()
+		for _, d := range []string{"montague", "rosaline", "paris", "montague"} {
+			c.says("juliet@capulet.example/balcony", "x@"+d+".example", d)
+			m.hears(d + " by certificate")
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if len(c.links) > 2 || len(c.streams) > 2 {
+				t.Errorf("%d links, %d streams", len(c.links), len(c.streams))
+			}
+		}
 		c.resolver.exchange = slowDNS
 		for _, d := range []string{"a", "b", "c"} {
 			c.says("juliet@capulet.example/balcony", "x@"+d+".example", d)
