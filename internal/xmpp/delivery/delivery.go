@@ -19,6 +19,9 @@ type Options struct {
 	Log *slog.Logger
 	// MaxOffline is how many messages are kept for one account. Default 5000. Beyond it senders get resource-constraint.
 	MaxOffline int
+	// MaxBytes bounds these messages in bytes, so that strangers can not fill the card. Default 32 MiB. Beyond it senders get
+	// resource-constraint.
+	MaxBytes int
 }
 
 // Delivery is the feature.
@@ -37,6 +40,9 @@ func Register(r *xmpp.Router, opt Options) *Delivery {
 	}
 	if opt.MaxOffline <= 0 {
 		opt.MaxOffline = 5000
+	}
+	if opt.MaxBytes <= 0 {
+		opt.MaxBytes = 32 << 20
 	}
 	d := &Delivery{r: r, opt: opt, waiting: map[xmpp.JID]*backlog{}}
 	r.Handle(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.Message, Type: "*"}, d.toAccount)
@@ -139,7 +145,7 @@ func (d *Delivery) keep(rq *xmpp.Request) {
 	account := rq.Account()
 	d.hold(account)
 	d.r.Commit(rq, func(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
-		if store.Offline.Count(tx, account.String()) >= d.opt.MaxOffline {
+		if n, size := store.Offline.Size(tx, account.String()); n >= d.opt.MaxOffline || size+len(rq.Raw) > d.opt.MaxBytes {
 			return xmpp.Errorf(stanza.ResourceConstraint, "too many messages wait for this person")
 		}
 		d.append(tx, account, rq.Stanza)
