@@ -227,6 +227,19 @@ func (d *Delivery) read(account xmpp.JID) (page []kept, err error) {
 
 const nsDelay = "urn:xmpp:delay"
 
+// isStamped tells a message that was read from the store.
+func isStamped(st *xmpp.Stanza) bool {
+	if !st.HasChild(nsDelay, "delay") {
+		return false
+	}
+	for _, c := range st.Node().Children {
+		if c.NS == nsDelay && c.Name == "delay" && c.Attr("from") == st.To.Domain {
+			return true
+		}
+	}
+	return false
+}
+
 // stamped tells when the message came (XEP-0203 §4), in the name of our domain; a stamp that pretends to be ours is taken out.
 func stamped(st *xmpp.Stanza, account xmpp.JID, at time.Time) *xmpp.Stanza {
 	el := st.Element

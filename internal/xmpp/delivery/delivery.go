@@ -52,6 +52,7 @@ func Register(r *xmpp.Router, opt Options) *Delivery {
 	}
 	r.OnPresence(d.presence)
 	r.OnUnbind(d.gone)
+	r.OnUnsent(d.unsent)
 	r.Announce(xmpp.ToServer, "msgoffline")
 	return d
 }
@@ -122,6 +123,20 @@ func (d *Delivery) direct(account xmpp.JID, st *xmpp.Stanza) bool {
 		taken = s.Deliver(st) || taken
 	}
 	return taken
+}
+
+// unsent: messages that a lost connection took and did not write are delivered anew, where no other resource has them and the store does not
+// either.
+func (d *Delivery) unsent(s *xmpp.Session, list []*xmpp.Stanza) {
+	others := len(d.targets(s.JID.Bare())) > 0
+	for _, st := range list {
+		switch {
+		case st.Kind != xmpp.Message || st.Type == "error" || st.Type == "headline" || st.Type == "groupchat" || !keep(st):
+		case isStamped(st), st.To.IsBare() && others:
+		default:
+			d.r.Send(st)
+		}
+	}
 }
 
 // keep tells what is worth keeping (XEP-0160 §3, XEP-0334): not what only says that somebody is typing.
