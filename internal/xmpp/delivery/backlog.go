@@ -14,6 +14,14 @@ import (
 type backlog struct {
 	writing int           // operations on their way to the store
 	to      *xmpp.Session // who is being handed the page; nil when nobody is
+	// deaf are the resources that did not answer for a page, with the last message that they were handed: others answer for it.
+	deaf map[*xmpp.Session]uint64
+}
+
+// kept is a stored message on its way to a client.
+type kept struct {
+	st  *xmpp.Stanza
+	seq uint64
 }
 
 // pageBytes bounds what is handed over before the client answered.
@@ -80,6 +88,9 @@ func (d *Delivery) gone(s *xmpp.Session) {
 	if mine {
 		b.to = nil
 	}
+	if b != nil {
+		delete(b.deaf, s)
+	}
 	d.mu.Unlock()
 	if mine {
 		d.pump(account)
@@ -89,55 +100,66 @@ func (d *Delivery) gone(s *xmpp.Session) {
 // pump hands the next page to the resources that can take it; the first of them answers for it. When nothing is left, messages go
 // directly again.
 func (d *Delivery) pump(account xmpp.JID) {
-	page, targets, last := d.nextPage(account)
-	if len(targets) == 0 {
+	page, s, others := d.nextPage(account)
+	if s == nil {
 		return
 	}
-	s := targets[0]
-	for _, st := range page {
-		if !d.r.Admits(st) { // not from whom the account blocked since (XEP-0191 §3.3)
+	for _, k := range page {
+		if !d.r.Admits(k.st) { // not from whom the account blocked since (XEP-0191 §3.3)
 			continue
 		}
-		if !s.Deliver(st) {
+		if !s.Deliver(k.st) {
 			return // OnUnbind follows and tells so
 		}
-		for _, other := range targets[1:] {
-			other.Deliver(st)
+		for other, had := range others {
+			if k.seq > had {
+				other.Deliver(k.st)
+			}
 		}
 	}
+	last := page[len(page)-1].seq
 	d.r.Ask(xmpp.Ask{
 		From: account.Host(), To: s.JID, Type: "get", Timeout: pageTimeout, Payload: xmpp.NewXMLNS("ping", "urn:xmpp:ping").Bytes(),
 		Done: func(reply *xmpp.Request) { d.handed(account, s, last, reply != nil && reply.Session == s) },
 	})
 }
 
-// nextPage decides, under the lock, who is handed what: nobody when there is nothing to do.
-func (d *Delivery) nextPage(account xmpp.JID) (page []*xmpp.Stanza, targets []*xmpp.Session, last uint64) {
+// nextPage decides, under the lock, who is handed what and answers for it, and which others get it too, with the last message that those
+// had already; nobody when there is nothing to do.
+func (d *Delivery) nextPage(account xmpp.JID) (page []kept, to *xmpp.Session, others map[*xmpp.Session]uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b := d.waiting[account]
 	if b == nil || b.to != nil {
-		return nil, nil, 0
+		return nil, nil, nil
 	}
-	if targets = d.targets(account); len(targets) > 0 {
+	others = map[*xmpp.Session]uint64{}
+	for _, s := range d.targets(account) {
+		if had, deaf := b.deaf[s]; deaf || to != nil {
+			others[s] = had
+		} else {
+			to = s
+		}
+	}
+	if to != nil {
 		var err error
-		if page, last, err = d.read(account); err != nil {
+		if page, err = d.read(account); err != nil {
 			d.opt.Log.Error("delivery: reading kept messages", "error", err)
-			return nil, nil, 0
+			return nil, nil, nil
 		}
 	}
 	if len(page) == 0 {
 		if b.writing == 0 {
 			delete(d.waiting, account) // without a resource the next presence begins anew
 		}
-		return nil, nil, 0
+		return nil, nil, nil
 	}
-	b.to = targets[0]
-	return page, targets, last
+	b.to = to
+	return page, to, others
 }
 
-// handed ends a page. A client that did not answer, but is still there, gets live messages again; what it was handed stays stored for
-// the next session.
+// handed ends a page. Of a client that did not answer, but is still there, another resource gets what waits; where there is none it gets
+// live messages again, and what it was handed stays stored for the next session.
 func (d *Delivery) handed(account xmpp.JID, s *xmpp.Session, last uint64, answered bool) {
 	d.mu.Lock()
 	b := d.waiting[account]
@@ -147,10 +169,12 @@ func (d *Delivery) handed(account xmpp.JID, s *xmpp.Session, last uint64, answer
 	}
 	if !answered {
 		b.to = nil
-		if b.writing == 0 {
-			delete(d.waiting, account)
+		if b.deaf == nil {
+			b.deaf = map[*xmpp.Session]uint64{}
 		}
+		b.deaf[s] = last
 		d.mu.Unlock()
+		d.pump(account)
 		return
 	}
 	d.mu.Unlock()
@@ -183,7 +207,7 @@ func (d *Delivery) next(account xmpp.JID, s *xmpp.Session, err error) {
 	}
 }
 
-func (d *Delivery) read(account xmpp.JID) (page []*xmpp.Stanza, last uint64, err error) {
+func (d *Delivery) read(account xmpp.JID) (page []kept, err error) {
 	size := 0
 	err = d.r.Store.View(func(tx *store.Tx) error {
 		for key, m := range store.Offline.All(tx, account.String()) {
@@ -191,17 +215,30 @@ func (d *Delivery) read(account xmpp.JID) (page []*xmpp.Stanza, last uint64, err
 			if err != nil {
 				return err
 			}
-			page, last = append(page, stamped(st, account, m.Received)), store.SeqOf(key)
+			page = append(page, kept{stamped(st, account, m.Received), store.SeqOf(key)})
 			if size += len(m.Stanza); size >= pageBytes {
 				break
 			}
 		}
 		return nil
 	})
-	return page, last, err
+	return page, err
 }
 
 const nsDelay = "urn:xmpp:delay"
+
+// isStamped tells a message that was read from the store.
+func isStamped(st *xmpp.Stanza) bool {
+	if !st.HasChild(nsDelay, "delay") {
+		return false
+	}
+	for _, c := range st.Node().Children {
+		if c.NS == nsDelay && c.Name == "delay" && c.Attr("from") == st.To.Domain {
+			return true
+		}
+	}
+	return false
+}
 
 // stamped tells when the message came (XEP-0203 §4), in the name of our domain; a stamp that pretends to be ours is taken out.
 func stamped(st *xmpp.Stanza, account xmpp.JID, at time.Time) *xmpp.Stanza {

@@ -19,6 +19,9 @@ type Options struct {
 	Log *slog.Logger
 	// MaxOffline is how many messages are kept for one account. Default 5000. Beyond it senders get resource-constraint.
 	MaxOffline int
+	// MaxBytes bounds these messages in bytes, so that strangers can not fill the card. Default 32 MiB. Beyond it senders get
+	// resource-constraint.
+	MaxBytes int
 }
 
 // Delivery is the feature.
@@ -38,6 +41,9 @@ func Register(r *xmpp.Router, opt Options) *Delivery {
 	if opt.MaxOffline <= 0 {
 		opt.MaxOffline = 5000
 	}
+	if opt.MaxBytes <= 0 {
+		opt.MaxBytes = 32 << 20
+	}
 	d := &Delivery{r: r, opt: opt, waiting: map[xmpp.JID]*backlog{}}
 	r.Handle(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.Message, Type: "*"}, d.toAccount)
 	r.Handle(xmpp.Key{Class: xmpp.ToResource, Kind: xmpp.Message, Type: "*"}, d.toResource)
@@ -46,6 +52,7 @@ func Register(r *xmpp.Router, opt Options) *Delivery {
 	}
 	r.OnPresence(d.presence)
 	r.OnUnbind(d.gone)
+	r.OnUnsent(d.unsent)
 	r.Announce(xmpp.ToServer, "msgoffline")
 	return d
 }
@@ -118,6 +125,20 @@ func (d *Delivery) direct(account xmpp.JID, st *xmpp.Stanza) bool {
 	return taken
 }
 
+// unsent: messages that a lost connection took and did not write are delivered anew, where no other resource has them and the store does not
+// either.
+func (d *Delivery) unsent(s *xmpp.Session, list []*xmpp.Stanza) {
+	others := len(d.targets(s.JID.Bare())) > 0
+	for _, st := range list {
+		switch {
+		case st.Kind != xmpp.Message || st.Type == "error" || st.Type == "headline" || st.Type == "groupchat" || !keep(st):
+		case isStamped(st), st.To.IsBare() && others:
+		default:
+			d.r.Send(st)
+		}
+	}
+}
+
 // keep tells what is worth keeping (XEP-0160 §3, XEP-0334): not what only says that somebody is typing.
 func keep(st *xmpp.Stanza) bool {
 	if st.HasChild("urn:xmpp:hints", "no-store") || st.HasChild("urn:xmpp:hints", "no-permanent-store") {
@@ -139,7 +160,7 @@ func (d *Delivery) keep(rq *xmpp.Request) {
 	account := rq.Account()
 	d.hold(account)
 	d.r.Commit(rq, func(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
-		if store.Offline.Count(tx, account.String()) >= d.opt.MaxOffline {
+		if n, size := store.Offline.Size(tx, account.String()); n >= d.opt.MaxOffline || size+len(rq.Raw) > d.opt.MaxBytes {
 			return xmpp.Errorf(stanza.ResourceConstraint, "too many messages wait for this person")
 		}
 		d.append(tx, account, rq.Stanza)
