@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"pibox/internal/admin"
-	"pibox/internal/health"
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/accounts"
@@ -254,25 +253,4 @@ func residentBytes() int64 {
 	}
 	pages, _ := strconv.ParseInt(f[1], 10, 64)
 	return pages * int64(os.Getpagesize())
-}
-
-// watchDisk tells when space runs out, once a minute.
-func (d *Daemon) watchDisk(ctx context.Context) {
-	for {
-		free, err := freeBytes(d.cfg.DataDir)
-		reserve := int64(d.cfg.Store.Reserve)
-		switch {
-		case err == nil && free < reserve:
-			d.health.Set(health.Fact{Name: "disk", Severity: health.Failing, Text: "the disk is full: nothing can be stored any more. Free some space."})
-		case err == nil && free < 4*reserve:
-			d.health.Set(health.Fact{Name: "disk", Severity: health.Degraded, Text: "the disk is nearly full. Free some space."})
-		default:
-			d.health.Clear("disk")
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Minute):
-		}
-	}
 }

@@ -57,7 +57,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 			d.health.Set(health.Fact{Name: "admin", Severity: health.Degraded, Text: "commands can not reach the box: " + err.Error()})
 		}
 	})
-	wg.Go(func() { d.watchDisk(inner) })
+	wg.Go(func() { d.watch(inner) })
 	d.run(ctx)
 	stop()
 	wg.Wait()
