@@ -65,9 +65,11 @@ func (s *Store) tryBatch(batch []*Op) (again bool, err error) {
 	if err := s.checkSpace(); err != nil {
 		return false, err
 	}
+	s.step(StepCommit)
 	if err := b.Commit(); err != nil {
 		return false, s.broken(err)
 	}
+	s.step(StepSynced)
 	return false, nil
 }
 

@@ -40,7 +40,19 @@ type Options struct {
 	OnFailure func(err error)
 	// FreeSpace tells the free bytes of the file system that holds path. Default: statfs.
 	FreeSpace func(path string) (int64, error)
+	// OnStep is told of each step of the committer, from its goroutine, so that tests can end the process there. May be nil.
+	OnStep func(Step)
 }
+
+// Step is a moment at which a power cut makes a difference.
+type Step string
+
+// The steps, in their order; the last one comes once for each effect.
+const (
+	StepCommit Step = "before the commit"
+	StepSynced Step = "after the sync"
+	StepEffect Step = "after an effect"
+)
 
 // Store is the database. Its methods may be called from any goroutine.
 type Store struct {
@@ -194,6 +206,7 @@ func (s *Store) release(batch []*Op) {
 		if op.err == nil {
 			for _, f := range op.effects {
 				s.guard("effect", f)
+				s.step(StepEffect)
 			}
 		}
 		if op.Done != nil {
@@ -219,4 +232,10 @@ func (s *Store) guard(what string, f func()) {
 		}
 	}()
 	f()
+}
+
+func (s *Store) step(step Step) {
+	if s.opt.OnStep != nil {
+		s.opt.OnStep(step)
+	}
 }

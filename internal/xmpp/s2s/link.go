@@ -336,6 +336,7 @@ func (s *Server) writeBatch(l *link, t *stream) {
 	}
 	if l.stream == t {
 		l.stream = nil
+		s.lost++
 	}
 	if !errors.Is(err, errEnded) {
 		l.fails++
@@ -379,6 +380,7 @@ func (s *Server) detach(t *stream) {
 	for _, l := range s.links {
 		if l.stream == t {
 			l.stream = nil
+			s.lost++
 			s.schedule(l)
 		}
 	}

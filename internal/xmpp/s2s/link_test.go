@@ -336,3 +336,29 @@ func TestPoison(t *testing.T) {
 		}
 	})
 }
+
+// What was written to a stream that then ended is not known to have arrived.
+func TestLostStreamsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, c := twoBoxes(t)
+		defer m.stop()
+		defer c.stop()
+		c.saysMany(1, 1)
+		m.hears("m1 by certificate")
+		before := c.Lost()
+		c.saysMany(2, 2)
+		m.hears("m2 by certificate")
+		if c.Lost() != before {
+			t.Error("a loss is counted while the stream is up")
+		}
+		for _, conn := range c.net.conns {
+			_ = conn.Close()
+		}
+		synctest.Wait()
+		c.saysMany(3, 3)
+		m.hears("m3 by certificate")
+		if c.Lost() == before {
+			t.Error("the stream ended, and nothing was counted")
+		}
+	})
+}

@@ -174,7 +174,8 @@ type Server struct {
 	stopping  bool
 	lastID    int
 	links     map[pair]*link
-	queued    int // bytes in all links
+	queued    int    // bytes in all links
+	lost      uint64 // see Lost
 	streams   map[*stream]bool
 	listeners []net.Listener
 	inbound   int

@@ -1,0 +1,85 @@
+package moved_test
+
+import (
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pibox/internal/config"
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+)
+
+// lossy is the world of other servers behind streams that can be lost.
+type lossy struct {
+	r    *xmpp.Router
+	mu   sync.Mutex
+	lost uint64
+	got  map[string]int // subscription stanzas by type and recipient
+	lose int            // so many pings are answered on a new stream, what was before them is gone
+}
+
+func (l *lossy) Lost() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
+}
+
+func (l *lossy) Send(st *xmpp.Stanza) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case st.Kind == xmpp.Presence:
+		l.got[st.Type+" "+st.To.String()]++
+	case st.HasChild("urn:xmpp:ping", "ping"):
+		if l.lose > 0 {
+			l.lose--
+			l.lost++
+		}
+		go l.r.FromPeer(&xmpp.Peer{Domain: st.To.Domain, Proof: xmpp.ProofCertificate}, st.Result(nil))
+	default:
+		go l.r.FromPeer(&xmpp.Peer{Domain: st.To.Domain, Proof: xmpp.ProofCertificate},
+			st.Failure(&xmpp.StanzaError{Type: "cancel", Condition: "gone", Value: "xmpp:juliet@capulet.example"}))
+	}
+}
+
+// The answer to a ping proves nothing when the stream was lost between it and what it stands behind (row 12).
+func TestOutboxAndLostStreams(t *testing.T) {
+	for lose, want := range []int{1, 2, 3} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			st, err := store.Open(filepath.Join(dir, "pibox.db"), store.Options{Reserve: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := st.Update(func(tx *store.Tx) error {
+				store.Accounts.Put(tx, romeo, store.Account{})
+				store.Roster.Put(tx, store.Key(romeo, "juliet@im.example.net"), store.RosterItem{Sub: store.SubFrom})
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			l := &lossy{got: map[string]int{}, lose: 2 * lose} // one for each of the two domains
+			b := newBox(t, st, config.Default(), []string{"montague.example"}, l)
+			defer func() { _ = b.Close() }()
+			l.r = b.Router
+			l.r.FromPeer(&xmpp.Peer{Domain: "capulet.example", Proof: xmpp.ProofCertificate}, xmpp.Make([]byte(
+				"<presence type='subscribe' from='juliet@capulet.example' to='"+romeo+"'><moved xmlns='urn:xmpp:moved:1'><old-jid>juliet@im.example.net</old-jid></moved></presence>")))
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			for _, what := range []string{"subscribed juliet@capulet.example", "unsubscribed juliet@im.example.net"} {
+				if n := l.got[what]; n < want || n > 2*want {
+					t.Errorf("%d streams lost: %s was sent %d times", lose, what, n)
+				}
+			}
+			if left := dump(t, st); strings.Contains(left, "outbox") {
+				t.Errorf("%d streams lost: left is\n%s", lose, left)
+			}
+		})
+	}
+}
