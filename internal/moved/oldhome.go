@@ -176,9 +176,16 @@ func (m *Moved) heardGone(rq *xmpp.Request) (drop bool, err error) {
 	account, old := rq.Account(), rq.From.Bare()
 	m.r.Submit(256, func(tx *store.Tx, _ *xmpp.Out) error {
 		mv, ok := store.Moves.Get(tx, account.String())
-		if item, _ := m.needs.Roster.Item(tx, account, old); ok && anySub(item.Sub) && m.isReader(tx, mv, account, old, false) {
-			m.join(tx, account, to)
+		item, _ := m.needs.Roster.Item(tx, account, old)
+		if !ok || !anySub(item.Sub) || !m.isReader(tx, mv, account, old, false) || mv.Gone[old.String()] != "" {
+			return nil // one address for each contact: anybody can send such an error as often as he likes
 		}
+		if mv.Gone == nil {
+			mv.Gone = map[string]string{}
+		}
+		mv.Gone[old.String()] = to.String()
+		store.Moves.Put(tx, account.String(), mv)
+		m.join(tx, account, to)
 		return nil
 	}, nil)
 	return false, nil

@@ -117,7 +117,11 @@ func (o *Outbox) bounced(rq *xmpp.Request) (drop bool, err error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.lane(lane{rq.To.Domain, rq.From.Domain}).refused = true
+	s := o.lanes[lane{rq.To.Domain, rq.From.Domain}]
+	if s == nil { // a client's own, with such an id
+		return false, nil
+	}
+	s.refused = true
 	return true, nil
 }
 

@@ -148,6 +148,8 @@ type Move struct {
 	Readers []string `json:"readers,omitempty"`
 	// Left: contacts that revoked their subscription since, as progress.
 	Left map[string]time.Time `json:"left,omitempty"`
+	// Gone: the address that a contact, by his bare JID, answered with in a <gone/> error; that one reads the statement, too.
+	Gone map[string]string `json:"gone,omitempty"`
 	// Visible: when the statement is served, later than Published where a delay with cancel is configured.
 	Visible time.Time `json:"visible"`
 	// Closed: the account is closed and answers its readers with its forwarding address.

@@ -35,6 +35,7 @@ type Account struct {
 	exists   bool // guarded by the router's lock
 	mu       sync.Mutex
 	sessions []*Session // in the order of binding
+	era      uint64     // see Router.Era
 }
 
 // ConflictPolicy says what happens when a resource is bound twice (RFC 6120 §7.7.2.2).
@@ -61,6 +62,26 @@ func (r *Router) account(bare JID, create bool) *Account {
 		r.accounts[bare] = a
 	}
 	return a
+}
+
+// Era changes when what an account's logins stand on ends: its password, or the account. A login takes it before it looks at the password
+// and again after Bind: whoever ended the sessions meanwhile may have missed that one.
+func (r *Router) Era(bare JID) uint64 {
+	a := r.account(bare, false)
+	if a == nil {
+		return 0
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.era
+}
+
+// EndEra begins another Era; then the sessions are to be ended.
+func (r *Router) EndEra(bare JID) {
+	a := r.account(bare, true)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.era++
 }
 
 // Bind makes a session. resource "" lets the box choose one. nil: the resource is taken and ConflictRefuse says that it stays so.

@@ -146,6 +146,7 @@ func (a *Accounts) clear(tx *store.Tx, out *xmpp.Out, account xmpp.JID, forward 
 }
 
 func (a *Accounts) endSessions(account xmpp.JID, condition, text string) int {
+	a.router.EndEra(account)
 	list := a.router.Sessions(account)
 	for _, s := range list {
 		s.Close(&xmpp.StreamError{Condition: condition, Text: text})

@@ -89,10 +89,10 @@ func (c *conn) bindTo(st *xmpp.Stanza, resource string) error {
 		c.out.resume(c.net)
 		return xmpp.Errorf(stanza.Conflict, "another device has this resource") // RFC 6120 §7.7.2.2
 	}
-	// Whoever removes the account ends the sessions that it finds after the account is gone; this one it may have missed.
-	if !r.Exists(c.account) {
+	// Whoever removes the account or changes its password ends the sessions that there are; this one it may have missed.
+	if !r.Exists(c.account) || r.Era(c.account) != c.era {
 		c.out.resume(c.net)
-		return &xmpp.StreamError{Condition: "not-authorized", Text: "the account does not exist any more"}
+		return &xmpp.StreamError{Condition: "not-authorized", Text: "the account or its password is not the same any more"}
 	}
 	jid := xmpp.NewXMLNS("bind", nsBind).Leaf("jid", "", c.session.JID.String()).Bytes()
 	c.out.resumeWith(bindReply(st, "result", jid))

@@ -56,6 +56,7 @@ type conn struct {
 	peer    string // what the client called itself by, for the header's to
 	lang    string // of the stream
 	account xmpp.JID
+	era     uint64 // of the account when its password was looked at
 	session *xmpp.Session
 	stanzas throttle.Bucket
 	waiting bool // counted as not logged in

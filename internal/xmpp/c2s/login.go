@@ -130,6 +130,9 @@ func (c *conn) saslConfig(x *exchange, bindings []sasl.Binding) sasl.Config {
 		Bindings: bindings,
 		Secret:   c.srv.accounts.Secret(),
 		Lookup: func(username string) (sasl.Account, error) {
+			if j, err := xmpp.ParseJID(username + "@" + c.domain); err == nil {
+				c.era = c.srv.router.Era(j.Bare())
+			}
 			acc, err := c.srv.accounts.Credentials(username, c.domain)
 			if err != nil {
 				return acc, err

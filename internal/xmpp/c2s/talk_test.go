@@ -25,6 +25,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pibox/internal/xmpp/accounts"
 )
 
 // The files in testdata are talks between a client and the server, in virtual time:
@@ -45,6 +47,8 @@ import (
 //	C: DEAF               the client stops reading; C: HEARS it begins again
 //	shutdown              the server is stopped
 //	removed               romeo's account is removed
+//	again                 an account of that name is made, with another password
+//	password              romeo's password is changed
 //	5s pass
 //
 // C2 and S2 (and so on) are further connections. $ID keeps or gives an iq's id; what "S:" matched with (name*) may be used as $name.
@@ -125,6 +129,14 @@ func (k *talk) do(line string) error {
 		go func() { _ = k.box.server.Shutdown(k.t.Context()) }()
 	case line == "removed":
 		if _, err := k.box.accounts.Remove(romeo()); err != nil {
+			return err
+		}
+	case line == "again":
+		if _, err := k.box.accounts.Create(romeo(), "another", accounts.Role{}); err != nil {
+			return err
+		}
+	case line == "password":
+		if _, _, err := k.box.accounts.SetPassword(romeo(), "another"); err != nil {
 			return err
 		}
 	case strings.HasSuffix(line, " pass"):

@@ -123,15 +123,18 @@ func (p *PEP) send(out *xmpp.Out, account xmpp.JID, n *node, told []target, even
 		if t.shares {
 			st = full
 		}
-		id := newID()
-		st = st.Addressed(account, t.to)
-		st = st.Edited(st.With("id", id))
-		st.ID = id
-		if t.session != nil {
-			out.Deliver(t.session, st)
-		} else {
-			out.Send(st)
-		}
+		// Not before its turn: the copies for everybody at once can be more than the box has memory.
+		out.After(func() {
+			id := newID()
+			st := st.Addressed(account, t.to)
+			st = st.Edited(st.With("id", id))
+			st.ID = id
+			if t.session != nil {
+				t.session.Deliver(st)
+			} else {
+				out.Emit(st)
+			}
+		})
 	}
 }
 
