@@ -95,3 +95,14 @@ demo: build ## play a move on three boxes on this machine, and explain it
 interop: build ## slixmpp, aioxmpp, Prosody and ejabberd against it (installs them: Debian, as root)
 	internal/interop/setup.sh
 	internal/interop/run.py --pibox bin/pibox
+
+ROUNDS ?= 200
+SEED   ?= 0
+.PHONY: torture
+torture: build ## kill it ROUNDS (200) times under load (SEED): nothing acknowledged may be lost
+	$(GO) run ./internal/tools/torture -pibox bin/pibox -rounds $(ROUNDS) -seed $(SEED)
+
+.PHONY: bench
+bench: build ## measure it beside Debian's Prosody (installs that): docs/performance.md
+	internal/interop/setup.sh
+	$(GO) run ./internal/tools/bench -pibox bin/pibox

@@ -13,7 +13,6 @@ import (
 	"pibox/internal/config"
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
-	"pibox/internal/xmpp/accounts"
 	"pibox/internal/xmpp/frame"
 )
 
@@ -58,6 +57,14 @@ func relayInMemory(b *testing.B) error {
 	if err != nil {
 		return err
 	}
+	if err := st.Update(func(tx *store.Tx) error {
+		for i := range 2 {
+			store.Accounts.Put(tx, user(i)+"@"+domain, store.Account{})
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
 	bx, err := box.New(st, config.Default(), []string{domain}, "bench", nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
@@ -66,11 +73,7 @@ func relayInMemory(b *testing.B) error {
 	var ends [2]*xmpp.Session
 	to := &sink{}
 	for i, out := range []xmpp.Outlet{&sink{}, to} {
-		j := xmpp.JID{Local: user(i), Domain: domain}
-		if _, err := bx.Accounts.Create(j, password, accounts.Role{}); err != nil {
-			return err
-		}
-		ends[i] = bx.Router.Bind(j, "r0", "bench", out, xmpp.ConflictReplace)
+		ends[i] = bx.Router.Bind(xmpp.JID{Local: user(i), Domain: domain}, "r0", "bench", out, xmpp.ConflictReplace)
 	}
 	p := "<message type='chat' id='m1' to='" + ends[1].JID.String() + "'><body>Good night, good night! Parting is such sweet sorrow.</body></message>"
 	header := "<stream:stream xmlns='jabber:client' xmlns:stream='" + frame.NSStreams + "' version='1.0' to='" + domain + "'>"

@@ -11,6 +11,8 @@ import (
 
 	"pibox/internal/testclient"
 	"pibox/internal/xmpp/frame"
+
+	"golang.org/x/sys/unix"
 )
 
 // figures of one server in one run, by what they are.
@@ -99,7 +101,11 @@ func loggingIn(ctx context.Context, s server, f figures) error {
 
 // on runs something on a started server. The client is of account 0.
 func on(ctx context.Context, s server, do func(c *testclient.Client) error) error {
-	if err := errors.Join(s.reset(), s.launch()); err != nil {
+	if err := s.reset(); err != nil {
+		return err
+	}
+	unix.Sync() // what the preparation wrote is not the server's
+	if err := s.launch(); err != nil {
 		return err
 	}
 	defer s.stop()

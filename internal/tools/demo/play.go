@@ -31,6 +31,7 @@ type play struct {
 	*world
 	*story
 	romeo, atOld, atNew, paris person
+	asked                      bool // Romeo was, about Juliet
 	mismatches                 int
 }
 
@@ -43,6 +44,7 @@ func (p *play) all(ctx context.Context) error {
 			return err
 		}
 	}
+	p.curtain()
 	if p.mismatches > 0 {
 		return fmt.Errorf("%d of the checks failed", p.mismatches)
 	}

@@ -15,6 +15,7 @@ type story struct {
 	mu    sync.Mutex
 	began time.Time
 	step  int
+	over  bool
 }
 
 func newStory() *story { return &story{began: time.Now()} }
@@ -27,6 +28,13 @@ func (s *story) chapter(format string, args ...any) {
 	fmt.Printf("\n%2d. %s  [%.1f s]\n", s.step, fmt.Sprintf(format, args...), time.Since(s.began).Seconds())
 }
 
+// curtain: what the boxes say when they are stopped is not shown.
+func (s *story) curtain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+}
+
 // says is a line of a step.
 func (s *story) says(format string, args ...any) {
 	s.mu.Lock()
@@ -36,6 +44,12 @@ func (s *story) says(format string, args ...any) {
 
 // sees tells what came to a client, where a person would notice it.
 func (s *story) sees(who string, st *frame.Element) {
+	s.mu.Lock()
+	over := s.over
+	s.mu.Unlock()
+	if own := bare(st.Attr("to")); over || own == bare(st.Attr("from")) {
+		return
+	}
 	if words := inWords(st); words != "" {
 		s.says("%-14s sees: %s", who, words)
 	}

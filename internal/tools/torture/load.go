@@ -62,9 +62,7 @@ func (t *town) workers() []worker {
 		}
 		all = append(all, worker{"private " + name, t.values(name, "private", "k", 4, t.setPrivate)})
 		all = append(all, worker{"vcard " + name, t.values(name, "vcard", "", 1, t.setVCard)})
-		if t.state.Model.PEP {
-			all = append(all, worker{"pep " + name, t.values(name, "pep", "item", 6, t.setItem)})
-		}
+		all = append(all, worker{"pep " + name, t.values(name, "pep", "item", 6, t.setItem)})
 	}
 	for _, c := range couples {
 		all = append(all, worker{"subscription " + c[0] + " " + c[1], func(ctx context.Context, rng *rand.Rand) error { return t.subscribe(ctx, rng, c) }})

@@ -21,7 +21,6 @@ type model struct {
 	Boxes  map[string]*mailbox  `json:"boxes"` // offline messages
 	Lists  map[string]*list     `json:"lists"` // rosters as their owner's client has them
 	Last   int                  `json:"last"`  // number of the last value
-	PEP    bool                 `json:"pep"`   // the box has it
 }
 
 func newModel() *model {
