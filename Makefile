@@ -55,14 +55,10 @@ check: ## formatting, vet, staticcheck, who imports whom, the systemd unit
 	$(GO) list -json ./... | $(GO) run ./internal/tools/importrules
 	sh image/check-unit.sh
 
+FUZZPKGS ?= ./...
 .PHONY: fuzz
-fuzz: ## run every fuzz target for FUZZTIME (5m)
-	@set -e; for p in $$($(GO) list ./...); do \
-		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-			echo "$$p $$f"; \
-			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p; \
-		done; \
-	done
+fuzz: ## run every fuzz target (of FUZZPKGS) for FUZZTIME (5m)
+	@internal/tools/fuzz.sh '$(GO)' '$(FUZZTIME)' $(FUZZPKGS)
 
 .PHONY: cross $(DIST)
 cross: $(DIST) ## build dist/ for amd64, arm64, arm v7 and v6
