@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -167,7 +166,7 @@ func live(t *testing.T, s scenario, dir string, at int) {
 		armed = true
 		p.write("begins", []byte(dump(t, st)))
 	}
-	b, err := box.New(st, config.Default(), s.domains, "test", p, slog.New(slog.DiscardHandler))
+	b, err := box.New(st, config.Default(), s.domains, "test", p, noLog())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -160,7 +160,7 @@ func (m *Moved) Start() error {
 		m.serveAt(account, at)
 	}
 	for _, k := range waiting {
-		m.query(k, true)
+		m.verify(k)
 	}
 	return m.outbox.start()
 }

@@ -57,8 +57,10 @@ func starter(t testing.TB, file, text string) transcript.Start {
 	}
 }
 
+func noLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
 func newBox(t testing.TB, st *store.Store, cfg config.Config, domains []string, remote xmpp.Remote) *box.Box {
-	b, err := box.New(st, cfg, domains, "test", remote, slog.New(slog.DiscardHandler))
+	b, err := box.New(st, cfg, domains, "test", remote, noLog())
 	if err == nil {
 		err = b.Start()
 	}

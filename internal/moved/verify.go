@@ -54,11 +54,7 @@ func (m *Moved) arrive(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 		store.Pending.Put(tx, k.key(), p)
 	}
 	store.Claims.Put(tx, k.key(), store.Claim{Old: k.old.String(), Received: time.Now().UTC()})
-	out.After(func() {
-		if !m.query(k, false) {
-			m.overLimit(k) // several came in one batch
-		}
-	})
+	out.After(func() { m.verify(k) })
 	return nil
 }
 
@@ -94,15 +90,15 @@ func (m *Moved) room(k claimKey) bool {
 }
 
 // query asks the old home for the moved statement (row 6): from the account's bare JID, because a presence access model refuses the
-// domain's. One is in flight per claim; a repeat meanwhile schedules one more. false: it would be over a limit; must: no limit counts.
-func (m *Moved) query(k claimKey, must bool) bool {
+// domain's. One is in flight per claim; a repeat meanwhile schedules one more. false: it would be over a limit.
+func (m *Moved) query(k claimKey) bool {
 	m.mu.Lock()
 	if q := m.running[k]; q != nil {
 		q.again = true
 		m.mu.Unlock()
 		return true
 	}
-	if !must && !m.room(k) {
+	if !m.room(k) {
 		m.mu.Unlock()
 		return false
 	}
@@ -141,27 +137,42 @@ func (m *Moved) trusted(from xmpp.JID, p *xmpp.Peer) bool {
 
 // conclude ends a query: the effect, one more query, or the ordinary way. It runs on any goroutine and does not block.
 func (m *Moved) conclude(k claimKey, proven bool) {
-	if !proven && m.askAgain(k) {
-		return
-	}
+	again := false
 	m.r.Submit(512, func(tx *store.Tx, out *xmpp.Out) error {
+		if again = !proven && m.isClaimed(tx, k) && m.stands(tx, k) && m.wantsAgain(k); again {
+			return nil
+		}
 		return m.settle(tx, out, k, proven)
 	}, func(err error) {
 		m.mu.Lock()
 		q := m.running[k]
+		if again && err == nil {
+			q.again = false
+			m.limits.take(time.Now(), k)
+			m.mu.Unlock()
+			m.ask(k)
+			return
+		}
 		delete(m.running, k)
 		m.mu.Unlock()
 		switch {
 		case err != nil: // the claim is still stored
 			m.later(k, err)
-		case q != nil && q.again: // it was repeated while the outcome was written
-			m.repeat(k)
+		case q.again: // it was repeated while the outcome was written
+			m.verify(k)
 		}
 	})
 }
 
-// overLimit makes a stored claim an ordinary request.
-func (m *Moved) overLimit(k claimKey) {
+// wantsAgain tells whether the claim was repeated while the question about it was under way, and may be asked about once more.
+func (m *Moved) wantsAgain(k claimKey) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.running[k].again && m.limits.allow(time.Now(), k, m.r.IsLocal)
+}
+
+// ordinary makes a stored claim an ordinary request without asking.
+func (m *Moved) ordinary(k claimKey) {
 	m.r.Submit(512, func(tx *store.Tx, out *xmpp.Out) error {
 		return m.settle(tx, out, k, false)
 	}, func(err error) {
@@ -169,21 +180,6 @@ func (m *Moved) overLimit(k claimKey) {
 			m.later(k, err)
 		}
 	})
-}
-
-func (m *Moved) askAgain(k claimKey) bool {
-	m.mu.Lock()
-	q := m.running[k]
-	again := q != nil && q.again && m.limits.allow(time.Now(), k, m.r.IsLocal)
-	if again {
-		q.again = false
-		m.limits.take(time.Now(), k)
-	}
-	m.mu.Unlock()
-	if again {
-		m.ask(k)
-	}
-	return again
 }
 
 // later verifies a claim anew whose outcome could not be written, as on a full disk. After a stop the next start does.
@@ -199,32 +195,36 @@ func (m *Moved) later(k claimKey, err error) {
 		stopped := m.stopped
 		m.mu.Unlock()
 		if !stopped {
-			m.repeat(k)
+			m.verify(k)
 		}
 	})
 }
 
-// repeat takes up a claim that is stored, as one that came behind the conclusion of the one before.
-func (m *Moved) repeat(k claimKey) {
-	var stored bool
+// verify asks about a claim that is stored, at its arrival, at the start, or behind the conclusion of the one before; where it does not stand any
+// more, or is over a limit, the request is ordinary.
+func (m *Moved) verify(k claimKey) {
+	var stored, asks bool
 	if err := m.r.Store.View(func(tx *store.Tx) error {
-		c, ok := store.Claims.Get(tx, k.key())
-		stored = ok && c.Old == k.old.String()
+		stored, asks = m.isClaimed(tx, k), m.stands(tx, k)
 		return nil
 	}); err != nil {
 		m.later(k, err)
 		return
 	}
-	if stored && !m.query(k, false) {
-		m.overLimit(k)
+	if stored && (!asks || !m.query(k)) {
+		m.ordinary(k)
 	}
+}
+
+func (m *Moved) isClaimed(tx *store.Tx, k claimKey) bool {
+	claim, ok := store.Claims.Get(tx, k.key())
+	return ok && claim.Old == k.old.String()
 }
 
 // settle is the transaction at the end of a verification. What happened meanwhile (row 9) shows in what it reads: the claim, the pending
 // request, blocks, and both roster items.
 func (m *Moved) settle(tx *store.Tx, out *xmpp.Out, k claimKey, proven bool) error {
-	claim, ok := store.Claims.Get(tx, k.key())
-	if !ok || claim.Old != k.old.String() {
+	if !m.isClaimed(tx, k) {
 		return nil // cancelled, or another claim of the same sender took its place
 	}
 	store.Claims.Delete(tx, k.key())
