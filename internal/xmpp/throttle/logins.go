@@ -155,6 +155,9 @@ func (l *Logins) Begin(addr netip.Addr, account string) (attempt *Attempt, wait 
 		}
 		threshold := l.threshold(kind)
 		load := c.load(threshold.Free)
+		if all := c.failures + float64(c.pending); kind == pairCounter && !a.trusted && all >= float64(threshold.Refuse) {
+			load = all // so many at once that none has failed yet
+		}
 		delay = max(delay, l.delay(load-float64(threshold.Free)))
 		if r := float64(threshold.Refuse); r > 0 && load >= r && !a.trusted {
 			refusal = max(refusal, l.limits.Delay, time.Duration((c.failures-r)*float64(l.limits.Forget)))
@@ -164,11 +167,17 @@ func (l *Logins) Begin(addr netip.Addr, account string) (attempt *Attempt, wait 
 		return nil, refusal, false
 	}
 	for _, kind := range a.kinds() {
-		if c, known := l.look(a.key(kind), now); known {
-			c.pending++
-			l.counters[a.key(kind)] = c
-			a.pending[kind] = true
+		c, known := l.look(a.key(kind), now)
+		if !known && kind != pairCounter {
+			continue
 		}
+		if !known {
+			l.makeRoom(now)
+			c = counter{at: now}
+		}
+		c.pending++
+		l.counters[a.key(kind)] = c
+		a.pending[kind] = true
 	}
 	return a, delay, true
 }
@@ -263,7 +272,9 @@ func (l *Logins) release(a *Attempt, now time.Duration) {
 		key := a.key(counterKind(kind))
 		if c, ok := l.look(key, now); ok && held && c.pending > 0 {
 			c.pending--
-			l.counters[key] = c
+			if l.counters[key] = c; c.failures == 0 && c.pending == 0 {
+				delete(l.counters, key)
+			}
 		}
 	}
 }

@@ -383,3 +383,25 @@ func BenchmarkAttack(b *testing.B) {
 		}
 	}
 }
+
+// Guesses at one account that all begin before the first has failed are no more than those that come one after the other.
+func TestManyAtOnce(t *testing.T) {
+	l, _ := newLogins()
+	var begun []*Attempt
+	for range 100 {
+		if a, _, ok := l.Begin(netip.MustParseAddr(elsewhere), "juliet"); ok {
+			begun = append(begun, a)
+		}
+	}
+	if want := DefaultLimits().Pair.Refuse; len(begun) != want {
+		t.Errorf("%d guesses at once, want %d", len(begun), want)
+	}
+	wantFree(t, l, elsewhere, "romeo")
+	for _, a := range begun {
+		a.Done(Abandoned)
+	}
+	wantFree(t, l, elsewhere, "juliet")
+	if len(l.counters) != 0 {
+		t.Errorf("%d counters are left", len(l.counters))
+	}
+}
