@@ -155,7 +155,7 @@ func (l *Logins) Begin(addr netip.Addr, account string) (attempt *Attempt, wait 
 		}
 		threshold := l.threshold(kind)
 		load := c.load(threshold.Free)
-		if all := c.failures + float64(c.pending); kind == pairCounter && !a.trusted && all >= float64(threshold.Refuse) {
+		if all := c.failures + float64(c.pending); kind == pairCounter && !a.trusted && threshold.Refuse > 0 && all >= float64(threshold.Refuse) {
 			load = all // so many at once that none has failed yet
 		}
 		delay = max(delay, l.delay(load-float64(threshold.Free)))
