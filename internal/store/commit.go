@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // commit runs a batch in one transaction. Operations that fail get their error and are left out; the rest is committed
@@ -35,8 +37,13 @@ func (s *Store) tryBatch(batch []*Op) (again bool, err error) {
 	if s.db == nil {
 		return false, s.unavailable()
 	}
-	b, err := s.db.Begin(true)
-	if err != nil {
+	var b *bolt.Tx
+	defer func() {
+		if p := recover(); p != nil { // bbolt came upon a damaged page
+			again, err = false, s.damaged(b, p)
+		}
+	}()
+	if b, err = s.db.Begin(true); err != nil {
 		return false, s.broken(err)
 	}
 	defer func() {
@@ -103,6 +110,30 @@ func (s *Store) checkSpace() error {
 // nothing is acknowledged, or read, until it was opened again.
 func (s *Store) broken(err error) error {
 	go s.abandon(err)
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// damaged is broken for a panic. Where the transaction can not be undone, bbolt keeps its locks: then the file stays open, and only a new
+// process can use it again.
+func (s *Store) damaged(b *bolt.Tx, cause any) error {
+	err := fmt.Errorf("the file is damaged (%v): move it away and restore a backup with `pibox restore`", cause)
+	undone := false
+	func() {
+		defer func() { _ = recover() }()
+		if b != nil {
+			_ = b.Rollback()
+		}
+		undone = true
+	}()
+	if undone {
+		return s.broken(err)
+	}
+	go func() {
+		s.dbMu.Lock()
+		s.db, s.down = nil, err
+		s.dbMu.Unlock()
+		s.opt.OnFailure(err)
+	}()
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
