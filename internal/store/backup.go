@@ -106,7 +106,7 @@ func Check(path string) (err error) {
 			return err
 		}
 		for err := range b.Check() {
-			return err
+			return fmt.Errorf("%w: %w", bolterrors.ErrInvalid, err)
 		}
 		return nil
 	})
