@@ -22,7 +22,8 @@ type figures map[string]float64
 const (
 	starts       = 5
 	settleStart  = 2 * time.Second
-	logins       = 200
+	loginsBefore = 100 // not counted: the program warms up
+	logins       = 1000
 	sessions     = 1000
 	settleIdle   = 10 * time.Second
 	pairs        = 10
@@ -30,8 +31,8 @@ const (
 	messages     = 100_000
 	pacedFor     = 10 * time.Second
 	pacedRate    = 100 // messages per second, all pairs together
-	isolatedSets = 50
-	bulkSets     = 1000
+	isolated     = 50
+	bulk         = 1000
 )
 
 // measures are run in this order, each on a server of its own.
@@ -79,24 +80,35 @@ func start(ctx context.Context, s server, f figures) error {
 	return err
 }
 
-// loggingIn is the CPU time of a login: TCP, STARTTLS, SCRAM, a resource, and the end of the stream.
+// loggingIn is the CPU time of a login: TCP, STARTTLS, SCRAM, a resource, and the end of the stream; one after another.
 func loggingIn(ctx context.Context, s server, f figures) error {
 	return on(ctx, s, func(*testclient.Client) error {
-		before, err := cpuTime(s.pid())
-		if err != nil {
+		if _, err := perLogin(ctx, s, loginsBefore); err != nil {
 			return err
 		}
-		for i := range logins {
-			c, err := login(ctx, s, i+1)
-			if err != nil {
-				return err
-			}
-			c.Close(ctx)
+		var err error
+		if f["login_cpu_ms"], err = perLogin(ctx, s, logins); err != nil {
+			return err
 		}
-		after, err := cpuTime(s.pid())
-		f["login_cpu_ms"] = ms(after-before) / logins
+		f["login_pq_cpu_ms"], err = perLogin(ctx, s, logins/2, func(cfg *testclient.Config) { cfg.TLS.CurvePreferences = nil })
 		return err
 	})
+}
+
+func perLogin(ctx context.Context, s server, n int, change ...func(*testclient.Config)) (float64, error) {
+	before, err := cpuTime(s.pid())
+	if err != nil {
+		return 0, err
+	}
+	for i := range n {
+		c, err := login(ctx, s, i+1, change...)
+		if err != nil {
+			return 0, err
+		}
+		c.Close(ctx)
+	}
+	after, err := cpuTime(s.pid())
+	return ms(after-before) / float64(n), err
 }
 
 // on runs something on a started server. The client is of account 0.
@@ -321,46 +333,63 @@ func paced(ctx context.Context, s server, all []*couple, f figures) error {
 	return err
 }
 
-// writes is what reaches the device for a roster change: one by one, and as many at once as the server takes.
+// writes is what reaches the device for what is kept: one by one, and as many at once as the server takes.
 func writes(ctx context.Context, s server, f figures) error {
+	set := func(i int) string {
+		return fmt.Sprintf("<query xmlns='jabber:iq:roster'><item jid='friend%d@elsewhere.example' name='Friend %d'><group>Friends</group></item></query>", i, i)
+	}
 	return on(ctx, s, func(c *testclient.Client) error {
-		set := func(i int) string {
-			return fmt.Sprintf("<query xmlns='jabber:iq:roster'><item jid='friend%d@elsewhere.example' name='Friend %d'><group>Friends</group></item></query>", i, i)
-		}
 		return errors.Join(
-			perWrite(s, f, "write_isolated_kb", isolatedSets, func() error {
-				for i := range isolatedSets {
+			perWrite(s, f, "write_isolated_kb", isolated, func() error {
+				for i := range isolated {
 					if err := c.Set(ctx, "", set(i)); err != nil {
 						return err
 					}
 				}
 				return nil
 			}),
-			perWrite(s, f, "write_bulk_kb", bulkSets, func() error {
-				var replies []<-chan *frame.Element
-				for i := range bulkSets {
-					reply, err := c.Ask("set", "", set(i%500+isolatedSets))
-					if err != nil {
+			perWrite(s, f, "write_bulk_kb", bulk, func() error {
+				return inBulk(ctx, c, func(i int) string { return set(i%500 + isolated) })
+			}),
+			perWrite(s, f, "write_offline_kb", isolated, func() error {
+				for i := range isolated {
+					to := fmt.Sprintf("%s@%s", user(i%20+1), domain)
+					if err := c.Send("<message type='chat' to='" + to + "' id='m" + fmt.Sprint(i) + "'><body>Good night, good night!</body></message>"); err != nil {
 						return err
 					}
-					replies = append(replies, reply)
-				}
-				for _, reply := range replies {
-					select {
-					case st, ok := <-reply:
-						if !ok {
-							return c.Err()
-						}
-						if err := testclient.Refusal(st); err != nil {
-							return err
-						}
-					case <-ctx.Done():
-						return ctx.Err()
+					if _, err := c.IQ(ctx, "get", to, "<ping xmlns='urn:xmpp:ping'/>"); err != nil { // answered behind it
+						return err
 					}
 				}
 				return nil
 			}))
 	})
+}
+
+// inBulk sends requests without waiting, and then waits for all replies.
+func inBulk(ctx context.Context, c *testclient.Client, payload func(int) string) error {
+	var replies []<-chan *frame.Element
+	for i := range bulk {
+		reply, err := c.Ask("set", "", payload(i))
+		if err != nil {
+			return err
+		}
+		replies = append(replies, reply)
+	}
+	for _, reply := range replies {
+		select {
+		case st, ok := <-reply:
+			if !ok {
+				return c.Err()
+			}
+			if err := testclient.Refusal(st); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func perWrite(s server, f figures, name string, n float64, do func() error) error {

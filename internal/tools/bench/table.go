@@ -19,6 +19,7 @@ var rows = []row{
 	{"session_kb", "kB per idle TLS session, of 1000", 40},
 	{"rss_1000_mb", "RSS with 1000 idle sessions, MB", 0},
 	{"login_cpu_ms", "CPU ms per login", 1.0},
+	{"login_pq_cpu_ms", "… with the client's own choice of key exchange (X25519MLKEM768 where the server has it)", 0},
 	{"start_ms", "start to first login, ms", 50},
 	{"relay_cpu_us", "CPU µs per relayed 1:1 message, as fast as it goes", 15},
 	{"relay_rate", "… messages/s", 0},
@@ -31,6 +32,8 @@ var rows = []row{
 	{"write_isolated_kb_ms", "… ms", 0},
 	{"write_bulk_kb", "kB written per roster change, 1000 at once", 0},
 	{"write_bulk_kb_ms", "… ms", 0},
+	{"write_offline_kb", "kB written per offline message, one by one", 0},
+	{"write_offline_kb_ms", "… ms", 0},
 }
 
 func targets() map[string]float64 {
