@@ -159,6 +159,9 @@ func (d *Daemon) tryStore(ctx context.Context) error {
 		return nil
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
+	if strings.HasPrefix(first, "panic: ") || strings.HasPrefix(first, "fatal error: ") {
+		first = "it is damaged (" + first + "): move " + path + " away and restore a backup with `pibox restore`"
+	}
 	return fmt.Errorf("the database can not be used: %s", first)
 }
 
