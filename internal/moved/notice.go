@@ -32,24 +32,39 @@ func (m *Moved) noticeFollowed(k claimKey, name string) *xmpp.Stanza {
 	if name == "" {
 		name = k.old.Local
 	}
-	return m.notice(k.account, fmt.Sprintf(m.text().followed, name, k.old, k.new))
+	lang := m.language(k.account)
+	return notice(k.account, lang, fmt.Sprintf(texts[lang].followed, name, k.old, k.new))
 }
 
-// announced tells all the user's devices that the account announced a move: it may have been a hijacker (XEP-0283 §security-user).
-func (m *Moved) announced(to xmpp.JID) string { return fmt.Sprintf(m.text().announced, to) }
-
-func (m *Moved) text() struct{ followed, announced, cancelled string } {
-	if t, ok := texts[m.opt.Language]; ok {
-		return t
-	}
-	return texts["en"]
+// noticeAnnounced tells all the user's devices that the account announced a move: it may have been a hijacker (XEP-0283 §security-user).
+func (m *Moved) noticeAnnounced(account, to xmpp.JID) *xmpp.Stanza {
+	lang := m.language(account)
+	return notice(account, lang, fmt.Sprintf(texts[lang].announced, to))
 }
 
-func (m *Moved) notice(account xmpp.JID, body string) *xmpp.Stanza {
-	lang := m.opt.Language
-	if _, ok := texts[lang]; !ok {
-		lang = "en"
+func (m *Moved) noticeCancelled(account xmpp.JID) *xmpp.Stanza {
+	lang := m.language(account)
+	return notice(account, lang, texts[lang].cancelled)
+}
+
+// language is that of one of the user's devices, as far as it says, else the box's.
+func (m *Moved) language(account xmpp.JID) string {
+	said := []string{}
+	for _, s := range m.r.Available(account) {
+		if st, _ := s.Presence(); st != nil {
+			said = append(said, st.Attr("xml:lang"))
+		}
 	}
+	for _, lang := range append(said, m.opt.Language) {
+		lang, _, _ = strings.Cut(strings.ToLower(lang), "-")
+		if _, ok := texts[lang]; ok {
+			return lang
+		}
+	}
+	return "en"
+}
+
+func notice(account xmpp.JID, lang, body string) *xmpp.Stanza {
 	x := xmpp.NewXML("message").Attr("from", account.Host().String()).Attr("to", account.String())
 	x = x.Attr("id", "notice-"+strings.ToLower(rand.Text()[:12])).Attr("xml:lang", lang)
 	return xmpp.Make(x.Leaf("body", "", body).Bytes())

@@ -39,7 +39,7 @@ func (m *Moved) Publish(tx *store.Tx, out *xmpp.Out, account xmpp.JID, id string
 	mv.To, mv.Published, mv.Visible = to.String(), now, now.Add(m.opt.StatementDelay)
 	m.freeze(tx, account, &mv, anySub)
 	store.Moves.Put(tx, account.String(), mv)
-	m.needs.Inbox.Queue(tx, out, account, m.notice(account, m.announced(to)))
+	m.needs.Inbox.Queue(tx, out, account, m.noticeAnnounced(account, to))
 	if m.opt.StatementDelay > 0 {
 		out.After(func() { m.serveAt(account, mv.Visible) })
 	}
@@ -71,7 +71,7 @@ func (m *Moved) Retract(tx *store.Tx, out *xmpp.Out, account xmpp.JID) {
 		return
 	}
 	store.Moves.Delete(tx, account.String())
-	m.needs.Inbox.Queue(tx, out, account, m.notice(account, m.text().cancelled))
+	m.needs.Inbox.Queue(tx, out, account, m.noticeCancelled(account))
 }
 
 // freeze adds contacts to the readers: who revokes later may still verify.
@@ -163,17 +163,23 @@ func (m *Moved) join(tx *store.Tx, account, contact xmpp.JID) {
 	}
 }
 
-// heardGone is an inbound filter that lets nothing through differently: a contact whose account was closed may have answered, to whatever the
-// account sent, where he went. What proves it is what proves a statement (row 6).
+// heardGone is an inbound filter that lets everything through: a contact whose account was closed may have answered, to whatever the account
+// sent, where he went.
 func (m *Moved) heardGone(rq *xmpp.Request) (drop bool, err error) {
+	m.gone(rq.Account(), rq)
+	return false, nil
+}
+
+// gone lets a contact who answered where he went join the account's own move. What proves it is what proves a statement (row 6).
+func (m *Moved) gone(account xmpp.JID, rq *xmpp.Request) {
 	if rq.Type != "error" || !m.trusted(rq.From, rq.Peer) {
-		return false, nil
+		return
 	}
 	to, ok := goneTo(rq.Node())
 	if !ok {
-		return false, nil
+		return
 	}
-	account, old := rq.Account(), rq.From.Bare()
+	old := rq.From.Bare()
 	m.r.Submit(256, func(tx *store.Tx, _ *xmpp.Out) error {
 		mv, ok := store.Moves.Get(tx, account.String())
 		item, _ := m.needs.Roster.Item(tx, account, old)
@@ -188,7 +194,6 @@ func (m *Moved) heardGone(rq *xmpp.Request) (drop bool, err error) {
 		m.join(tx, account, to)
 		return nil
 	}, nil)
-	return false, nil
 }
 
 // Close closes an account that moved, by its owner's explicit act: nobody logs in any more, and its readers are told where

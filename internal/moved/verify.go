@@ -113,7 +113,12 @@ func (m *Moved) ask(k claimKey) {
 	m.r.Ask(xmpp.Ask{
 		From: k.account, To: k.old, Type: "get", Timeout: m.opt.Timeout,
 		Payload: xmpp.NewXMLNS("pubsub", nsPubSub).Open("items", "").Attr("node", NS).Open("item", "").Attr("id", "current").Bytes(),
-		Done:    func(reply *xmpp.Request) { m.conclude(k, m.proves(k, reply)) },
+		Done: func(reply *xmpp.Request) {
+			if reply != nil {
+				m.gone(k.account, reply)
+			}
+			m.conclude(k, m.proves(k, reply))
+		},
 	})
 }
 
