@@ -65,9 +65,12 @@ func (o *Outbox) Send(tx *store.Tx, out *xmpp.Out, typ string, from, to xmpp.JID
 	}
 	seq := store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: from.String(), To: to.String(), Queued: time.Now().UTC()})
 	out.After(func() {
-		lost := o.lost()
+		l, lost := lane{from.Domain, to.Domain}, o.lost()
+		o.mu.Lock()
+		o.lane(l) // the stanza may come back at once
+		o.mu.Unlock()
 		o.r.Send(st)
-		o.sent(lane{from.Domain, to.Domain}, seq, lost)
+		o.sent(l, seq, lost)
 	})
 }
 

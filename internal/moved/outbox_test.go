@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pibox/internal/box"
 	"pibox/internal/config"
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
@@ -19,6 +20,7 @@ type lossy struct {
 	mu   sync.Mutex
 	lost uint64
 	got  map[string]int // subscription stanzas by type and recipient
+	away bool           // no other server can be reached
 	lose int            // so many pings are answered on a new stream, what was before them is gone
 }
 
@@ -32,6 +34,8 @@ func (l *lossy) Send(st *xmpp.Stanza) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
+	case st.Kind == xmpp.Presence && l.away:
+		l.r.Bounce(st, xmpp.Errorf("remote-server-timeout", ""))
 	case st.Kind == xmpp.Presence:
 		l.got[st.Type+" "+st.To.String()]++
 	case st.HasChild("urn:xmpp:ping", "ping"):
@@ -46,28 +50,38 @@ func (l *lossy) Send(st *xmpp.Stanza) {
 	}
 }
 
+// lossyBox has one contact of Romeo's, who only sees him.
+func lossyBox(t *testing.T, dir string, l *lossy) (*box.Box, *store.Store) {
+	st, err := store.Open(filepath.Join(dir, "pibox.db"), store.Options{Reserve: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Update(func(tx *store.Tx) error {
+		store.Accounts.Put(tx, romeo, store.Account{})
+		store.Roster.Put(tx, store.Key(romeo, "juliet@im.example.net"), store.RosterItem{Sub: store.SubFrom})
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b := newBox(t, st, config.Default(), []string{"montague.example"}, l)
+	l.r = b.Router
+	return b, st
+}
+
+func claim(l *lossy) {
+	l.r.FromPeer(&xmpp.Peer{Domain: "capulet.example", Proof: xmpp.ProofCertificate}, xmpp.Make([]byte(
+		"<presence type='subscribe' from='juliet@capulet.example' to='"+romeo+"'><moved xmlns='urn:xmpp:moved:1'><old-jid>juliet@im.example.net</old-jid></moved></presence>")))
+}
+
 // The answer to a ping proves nothing when the stream was lost between it and what it stands behind (row 12).
 func TestOutboxAndLostStreams(t *testing.T) {
 	for lose, want := range []int{1, 2, 3} {
 		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
-			st, err := store.Open(filepath.Join(dir, "pibox.db"), store.Options{Reserve: 1})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := st.Update(func(tx *store.Tx) error {
-				store.Accounts.Put(tx, romeo, store.Account{})
-				store.Roster.Put(tx, store.Key(romeo, "juliet@im.example.net"), store.RosterItem{Sub: store.SubFrom})
-				return nil
-			}); err != nil {
-				t.Fatal(err)
-			}
 			l := &lossy{got: map[string]int{}, lose: 2 * lose} // one for each of the two domains
-			b := newBox(t, st, config.Default(), []string{"montague.example"}, l)
+			b, st := lossyBox(t, dir, l)
 			defer func() { _ = b.Close() }()
-			l.r = b.Router
-			l.r.FromPeer(&xmpp.Peer{Domain: "capulet.example", Proof: xmpp.ProofCertificate}, xmpp.Make([]byte(
-				"<presence type='subscribe' from='juliet@capulet.example' to='"+romeo+"'><moved xmlns='urn:xmpp:moved:1'><old-jid>juliet@im.example.net</old-jid></moved></presence>")))
+			claim(l)
 			time.Sleep(time.Hour)
 			synctest.Wait()
 			l.mu.Lock()
@@ -82,4 +96,34 @@ func TestOutboxAndLostStreams(t *testing.T) {
 			}
 		})
 	}
+}
+
+// silent is a client that must hear nothing of what the outbox can not deliver.
+type silent struct{ t *testing.T }
+
+func (s silent) Deliver(st *xmpp.Stanza) bool {
+	if st.Kind == xmpp.Presence && st.Type == "error" {
+		s.t.Errorf("the client got %s", st.Raw)
+	}
+	return true
+}
+
+func (silent) Close(*xmpp.StreamError) {}
+
+// What can not be sent comes back at once, before anything else is known of it, and is no news for the user.
+func TestOutboxWhenNobodyIsThere(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		l := &lossy{got: map[string]int{}, away: true}
+		b, st := lossyBox(t, dir, l)
+		defer func() { _ = b.Close() }()
+		s := b.Router.Bind(xmpp.MustJID(romeo), "x", "x", silent{t}, xmpp.ConflictReplace)
+		b.Router.SetPresence(s, xmpp.Make([]byte("<presence/>")), 0)
+		claim(l)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if left := dump(t, st); strings.Count(left, "outbox: ") != 2 {
+			t.Errorf("left is\n%s", left)
+		}
+	})
 }

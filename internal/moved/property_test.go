@@ -3,6 +3,7 @@ package moved_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -120,15 +121,34 @@ func (m *model) open() {
 	cfg := config.Default()
 	cfg.Moved.PerSender = 1000
 	cfg.Moved.PerDomain, cfg.Moved.Total = 1000, 1000
-	m.queries = nil
+	m.reset()
 	m.b, err = box.New(m.st, cfg, []string{"montague.example"}, "test", m, noLog())
 	m.must(err)
 	m.must(m.b.Start())
-	m.asked = map[string]bool{}
 	m.romeo = m.b.Router.Bind(xmpp.MustJID(romeo), "x", "x", m, xmpp.ConflictReplace)
 	m.say("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
 	m.say("<presence/>")
 	synctest.Wait()
+}
+
+// reset is what a new process, and a new session, begins with.
+func (m *model) reset() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.queries, m.asked = nil, map[string]bool{}
+}
+
+// oldest is the question that has waited longest; nil where there is none.
+func (m *model) oldest(take bool) (q *xmpp.Stanza) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.queries) == 0 {
+		return nil
+	}
+	if q = m.queries[0]; take {
+		m.queries = m.queries[1:]
+	}
+	return q
 }
 
 func (m *model) close() {
@@ -148,7 +168,11 @@ func (m *model) hear(domain, xml string) {
 
 func (m *model) do(o op) {
 	new, old := news[o.new], olds[o.old]
-	delete(m.asked, map[string]string{"withdraw": new, "approve": new, "deny": new, "remove new": new, "block new": new, "unblock": new}[kinds[o.kind]])
+	if slices.Contains([]string{"withdraw", "approve", "deny", "remove new", "block new", "unblock"}, kinds[o.kind]) {
+		m.mu.Lock()
+		delete(m.asked, new)
+		m.mu.Unlock()
+	}
 	switch kinds[o.kind] {
 	case "claim":
 		m.hear(domain(new), "<presence type='subscribe' from='"+new+"' to='"+romeo+"'><moved xmlns='urn:xmpp:moved:1'><old-jid>"+old+"</old-jid></moved></presence>")
@@ -159,8 +183,8 @@ func (m *model) do(o op) {
 	case "reply":
 		m.reply()
 	case "reply elsewhere":
-		if len(m.queries) > 0 { // somebody who guessed the id
-			m.hear("evil.example", gone(m.queries[0].ID, "m@evil.example", "m@evil.example"))
+		if q := m.oldest(false); q != nil { // somebody who guessed the id
+			m.hear("evil.example", gone(q.ID, "m@evil.example", "m@evil.example"))
 		}
 	case "approve":
 		m.allowed[new] = true
@@ -178,8 +202,7 @@ func (m *model) do(o op) {
 	case "unblock":
 		m.say("<iq type='set' id='x'><unblock xmlns='urn:xmpp:blocking'/></iq>")
 	case "time":
-		time.Sleep(31 * time.Second)
-		m.queries = nil
+		time.Sleep(31 * time.Second) // the bubble's
 	case "restart":
 		m.close()
 		m.open()
@@ -192,12 +215,7 @@ func (m *model) do(o op) {
 
 // reply answers the oldest question with the truth.
 func (m *model) reply() {
-	m.mu.Lock()
-	var q *xmpp.Stanza
-	if len(m.queries) > 0 {
-		q, m.queries = m.queries[0], m.queries[1:]
-	}
-	m.mu.Unlock()
+	q := m.oldest(true)
 	if q == nil {
 		return
 	}
@@ -271,6 +289,10 @@ func (m *model) Close(*xmpp.StreamError) {}
 
 // look checks what must hold at any moment.
 func (m *model) look(after string) {
+	m.mu.Lock()
+	shown := m.shown
+	m.shown = nil
+	m.mu.Unlock()
 	m.must(m.st.View(func(tx *store.Tx) error {
 		for _, new := range news {
 			it, _ := store.Roster.Get(tx, store.Key(romeo, new))
@@ -281,13 +303,12 @@ func (m *model) look(after string) {
 			if it.Sub.From() && pending {
 				m.problem("after %s: %s is %q, and a request waits", after, new, it.Sub)
 			}
-			if slices.Contains(m.shown, new) && pending && p.Verifying {
+			if slices.Contains(shown, new) && pending && p.Verifying {
 				m.problem("after %s: Romeo was shown a request of %s that is being verified", after, new)
 			}
 		}
 		return nil
 	}))
-	m.shown = nil
 }
 
 // atRest checks what must hold when nothing is under way any more.
@@ -304,7 +325,10 @@ func (m *model) atRest() {
 		for _, e := range store.Outbox.All(tx) {
 			m.problem("the outbox holds %s", e.Stanza)
 		}
-		for old := range m.notices {
+		m.mu.Lock()
+		moved := slices.Collect(maps.Keys(m.notices))
+		m.mu.Unlock()
+		for _, old := range moved {
 			if it, _ := store.Roster.Get(tx, store.Key(romeo, old)); it.Sub.From() {
 				m.problem("%s moved and is still %q", old, it.Sub)
 			}
