@@ -65,7 +65,7 @@ func (b *Box) features() []feature {
 				Log: b.log, Timeout: c.Moved.VerifyTimeout.D(), AcceptDialback: c.Moved.AcceptDialback,
 				PerSender: c.Moved.PerSender, PerDomain: c.Moved.PerDomain, Total: c.Moved.Total, InFlight: c.Moved.InFlight,
 				RetryMin: c.Moved.RetryMin.D(), RetryMax: c.Moved.RetryMax.D(),
-				StatementDelay: c.Moved.StatementDelay.D(), Forwarding: days(c.Moved.ForwardingDays), Language: c.Language,
+				StatementDelay: c.Moved.StatementDelay.D(), Language: c.Language,
 			})
 			b.roster.OnChange(b.contactChanged)
 			b.pep.Hook(moved.NS, pep.NodeHook{

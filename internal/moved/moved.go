@@ -72,8 +72,6 @@ type Options struct {
 	RetryMin, RetryMax time.Duration
 	// StatementDelay is how long a published statement waits before it is served, so that the owner can cancel it. Default 0.
 	StatementDelay time.Duration
-	// Forwarding is how long an account that moved should at least go on. Default 90 days.
-	Forwarding time.Duration
 	// Language of notices to users whose own language is not known: a code like "de". Default "en".
 	Language string
 }
@@ -93,7 +91,7 @@ func (o *Options) defaults() {
 	for _, d := range []struct {
 		v   *time.Duration
 		def time.Duration
-	}{{&o.Timeout, 30 * time.Second}, {&o.Forwarding, 90 * 24 * time.Hour}, {&o.RetryMin, 30 * time.Second}, {&o.RetryMax, 6 * time.Hour}} {
+	}{{&o.Timeout, 30 * time.Second}, {&o.RetryMin, 30 * time.Second}, {&o.RetryMax, 6 * time.Hour}} {
 		if *d.v <= 0 {
 			*d.v = d.def
 		}
