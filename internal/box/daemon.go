@@ -159,7 +159,7 @@ func (d *Daemon) tryStore(ctx context.Context) error {
 		return nil
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
-	if strings.HasPrefix(first, "panic: ") || strings.HasPrefix(first, "fatal error: ") {
+	if strings.HasPrefix(first, "panic: ") || strings.HasPrefix(first, "fatal error: ") || strings.HasPrefix(first, "unexpected fault ") {
 		first = "it is damaged (" + first + "): move " + path + " away and restore a backup with `pibox restore`"
 	}
 	return fmt.Errorf("the database can not be used: %s", first)

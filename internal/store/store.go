@@ -110,6 +110,22 @@ func (s *Store) Submit(op *Op) {
 
 const opOverhead = 256
 
+// Hold counts n bytes that wait for the committer outside of its queue, for WaitRoom; a negative n takes them back.
+func (s *Store) Hold(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.freed(int64(-n))
+}
+
+// freed takes bytes from what is queued and tells who waits for room; called with the lock.
+func (s *Store) freed(n int64) {
+	s.bytes -= n
+	if n > 0 && s.bytes < s.opt.QueueBytes {
+		close(s.room)
+		s.room = make(chan struct{})
+	}
+}
+
 // WaitRoom returns when the committer's queue is below its limit, or when ctx ends: connections are not read from while it is full.
 func (s *Store) WaitRoom(ctx context.Context) error {
 	for {
@@ -213,14 +229,12 @@ func (s *Store) release(batch []*Op) {
 			s.guard("done", func() { op.Done(op.err) })
 		}
 	}
-	s.mu.Lock()
+	var done int64
 	for _, op := range batch {
-		s.bytes -= int64(op.Size) + opOverhead
+		done += int64(op.Size) + opOverhead
 	}
-	if s.bytes < s.opt.QueueBytes {
-		close(s.room)
-		s.room = make(chan struct{})
-	}
+	s.mu.Lock()
+	s.freed(done)
 	s.mu.Unlock()
 }
 

@@ -28,6 +28,8 @@ func (r *Router) FromSession(s *Session, el *frame.Element) *StreamError {
 		r.fail(rq, err)
 		return nil
 	}
+	rq.Stanza = st.prepared()
+	st = rq.Stanza
 	if st.To.IsZero() {
 		if st.Kind == Presence {
 			r.run(rq, Broadcast)
@@ -68,7 +70,7 @@ func checkIQ(st *Stanza) error {
 // FromPeer takes a stanza from another server's stream; the caller has made sure that From is at a domain which that stream
 // proved and that To is at a domain of ours.
 func (r *Router) FromPeer(p *Peer, st *Stanza) {
-	rq := &Request{Stanza: st.Edited(st.AsClient()), Router: r, Peer: p}
+	rq := &Request{Stanza: st.Edited(st.AsClient()).prepared(), Router: r, Peer: p}
 	if err := checkIQ(rq.Stanza); err != nil {
 		r.fail(rq, err)
 		return

@@ -119,6 +119,22 @@ func (j JID) String() string {
 	return s
 }
 
+// spells tells whether s is String, without making it; the zero JID is "".
+func (j JID) spells(s string) bool {
+	if j.Local != "" {
+		var ok bool
+		if s, ok = strings.CutPrefix(s, j.Local); !ok || s == "" || s[0] != '@' {
+			return false
+		}
+		s = s[1:]
+	}
+	s, ok := strings.CutPrefix(s, j.Domain)
+	if !ok || j.Resource == "" {
+		return ok && s == ""
+	}
+	return s != "" && s[0] == '/' && s[1:] == j.Resource
+}
+
 // Bare is the address without its resource.
 func (j JID) Bare() JID { return JID{Local: j.Local, Domain: j.Domain} }
 

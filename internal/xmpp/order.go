@@ -14,6 +14,20 @@ type pair struct{ from, to JID } // full, bare
 // inFlight is an operation of a pair that is being committed, and what came behind it and before the pair's next one.
 type inFlight struct{ after []func(behind *inFlight) }
 
+// add puts a request behind the operation. It counts as waiting for the committer: else a stalled card would let one sender fill the memory.
+func (f *inFlight) add(rq *Request, do func()) {
+	size := len(rq.Raw) + waitCost
+	rq.Router.Store.Hold(size)
+	f.after = append(f.after, func(behind *inFlight) {
+		rq.Router.Store.Hold(-size)
+		rq.behind = behind
+		do()
+	})
+}
+
+// waitCost is the memory of a waiting request beside its bytes.
+const waitCost = 512
+
 func pairOf(rq *Request) pair { return pair{rq.From, rq.To.Bare()} }
 
 // enter marks the beginning of a commit; leave its end, when what waited behind it runs. A request that itself waited behind an
@@ -56,10 +70,7 @@ func (o *order) queued(rq *Request, f func()) bool {
 	if rq.behind != nil || last == nil || len(last.after) == 0 {
 		return false
 	}
-	last.after = append(last.after, func(behind *inFlight) {
-		rq.behind = behind
-		f()
-	})
+	last.add(rq, f)
 	return true
 }
 
@@ -73,10 +84,7 @@ func (r *Router) inOrder(rq *Request, f func()) {
 	o.mu.Lock()
 	last := o.last[p]
 	if last != nil {
-		last.after = append(last.after, func(behind *inFlight) {
-			rq.behind = behind
-			f()
-		})
+		last.add(rq, f)
 	}
 	o.mu.Unlock()
 	if last == nil {

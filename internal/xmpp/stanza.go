@@ -81,6 +81,17 @@ func Make(raw []byte) *Stanza {
 	return st
 }
 
+// prepared is the stanza with its addresses written as they were prepared: whoever compares bytes, as many clients do, sees one sender and not
+// as many as there are ways to write his address.
+func (st *Stanza) prepared() *Stanza {
+	if st.From.spells(st.Attr("from")) && st.To.spells(st.Attr("to")) {
+		return st
+	}
+	c := *st
+	c.Element = st.With("from", jidAttr(st.From), "to", jidAttr(st.To))
+	return &c
+}
+
 // Addressed is the stanza with these addresses; a zero JID removes the attribute.
 func (st *Stanza) Addressed(from, to JID) *Stanza {
 	if st.From == from && st.To == to {
