@@ -14,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"pibox/internal/box"
 	"pibox/internal/store"
 )
 
@@ -21,6 +22,9 @@ import (
 // $PIBOX_UNDER_TEST, a build of it, such as one for another processor behind
 // its emulator.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == box.ChildCheck || os.Args[1] == box.ChildPrepare) {
+		os.Exit(box.Child(os.Args[1:], os.Stdout, os.Stderr)) // what a test restores in this process is read in a child of it
+	}
 	testscript.Main(m, map[string]func(){
 		"pibox": func() {
 			if under := strings.Fields(os.Getenv("PIBOX_UNDER_TEST")); len(under) > 0 {

@@ -14,13 +14,19 @@ type program interface {
 	// socket. What the person at the terminal must see once, such as the way
 	// in for the first administrator, goes to out; the log does not.
 	Serve(ctx context.Context, cfg config.Config, out io.Writer) error
-	// Restore makes the backup read from r the database in cfg.DataDir while
+	// Restore makes the backup the database in cfg.DataDir while
 	// no daemon runs; it holds the lock of the database file meanwhile. The
 	// backup is checked whole before anything is replaced, and files get the
 	// owner of the folder. Without replace, a database that is there is left
 	// alone and the error is CodeExists; with it, the old one is kept beside
 	// under another name.
-	Restore(ctx context.Context, cfg config.Config, r io.Reader, replace bool) (restored, error)
+	Restore(ctx context.Context, cfg config.Config, in backupFile, replace bool) (restored, error)
+}
+
+// backupFile is a backup that is being read; name is for the person.
+type backupFile struct {
+	io.Reader
+	name string
 }
 
 // restored tells what Restore did.

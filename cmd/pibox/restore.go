@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"pibox/internal/admin"
+	"pibox/internal/box"
 )
 
 func restoreCmd(a *app) *cobra.Command {
@@ -24,18 +27,17 @@ beside under another name.`,
 			if err != nil {
 				return err
 			}
-			if a.client().Running(ctx) {
-				return admin.Errorf(admin.CodeRunning, "the server is running").
-					Then("Stop it first, with 'systemctl stop pibox' or Ctrl-C where it runs.")
+			if a.serves(ctx, box.StorePath(cfg)) {
+				return errRunning()
 			}
-			in := a.in
+			in := backupFile{a.in, "the backup on standard input"}
 			if args[0] != "-" {
-				f, err := os.Open(args[0])
+				f, err := openBackup(args[0])
 				if err != nil {
 					return err
 				}
 				defer func() { _ = f.Close() }()
-				in = f
+				in = backupFile{f, args[0]}
 			}
 			result, err := a.program.Restore(ctx, cfg, in, replace)
 			if err != nil {
@@ -51,4 +53,26 @@ beside under another name.`,
 	}
 	c.Flags().BoolVar(&replace, "replace", false, "put it in the place of the database that is there")
 	return a.jsonFlag(c)
+}
+
+// serves tells whether the server that answers on the admin socket has this database. One that has it open, and is not to be asked, is found by
+// its lock; one that could not open it, because it is damaged, has no lock.
+func (a *app) serves(ctx context.Context, path string) bool {
+	status, err := a.client().Status(ctx, admin.StatusRequest{})
+	return err == nil && status.Store.Path == path
+}
+
+func openBackup(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, admin.Errorf(admin.CodeNotFound, "%s: there is no such file", path)
+	case err != nil:
+		return nil, mayNot(err, "read", path)
+	}
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		_ = f.Close()
+		return nil, admin.Errorf(admin.CodeInvalid, "%s is a folder", path).Then("Name the backup in it.")
+	}
+	return f, nil
 }

@@ -76,8 +76,8 @@ func (a *app) root() *cobra.Command {
 		restoreCmd(a),
 		configCmd(a),
 		versionCmd(a),
-		checkStoreCmd(),
 	)
+	root.AddCommand(childCmds(a)...)
 	return root
 }
 

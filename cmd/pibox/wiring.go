@@ -5,12 +5,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"pibox/internal/box"
 	"pibox/internal/config"
-	"pibox/internal/store"
 )
 
 // wired is the program: internal/box behind the commands.
@@ -39,14 +39,22 @@ func newLog(cfg config.Log) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, opt))
 }
 
-// checkStoreCmd is how the daemon tries its database before it opens it; a damaged page may end the process that reads it.
-func checkStoreCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:     "check-store FILE",
-		Short:   "Read a database or a backup whole, without changing it",
-		Example: "  pibox check-store /mnt/usb/pibox-20261122T120000Z.db",
-		Args:    cobra.ExactArgs(1),
-		Hidden:  true,
-		RunE:    ran(func(_ context.Context, args []string) error { return store.Check(args[0]) }),
+// childCmds are what the program runs in a child process of itself; see internal/box.
+func childCmds(a *app) []*cobra.Command {
+	child := func(use, short string, args int) *cobra.Command {
+		word, _, _ := strings.Cut(use, " ")
+		return &cobra.Command{
+			Use: use, Short: short, Example: "  pibox " + use, Args: cobra.ExactArgs(args), Hidden: true,
+			RunE: ran(func(_ context.Context, args []string) error {
+				if code := box.Child(append([]string{word}, args...), a.out, a.err); code != exitOK {
+					return silentError{code}
+				}
+				return nil
+			}),
+		}
+	}
+	return []*cobra.Command{
+		child(box.ChildCheck+" FILE", "Read a database or a backup whole, without changing it", 1),
+		child(box.ChildPrepare+" BACKUP NEW", "Check a backup and make a database of it", 2),
 	}
 }

@@ -3,11 +3,11 @@ package box
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -139,30 +139,39 @@ func (d *Daemon) open(st *store.Store) (*service, error) {
 	return b.open()
 }
 
-// tryStore reads the file in a child process first: some damaged pages make bbolt panic in a goroutine of its own.
+// tryStore reads the file in a child process first, and removes what an interrupted backup or restore left.
 func (d *Daemon) tryStore(ctx context.Context) error {
-	path := StorePath(d.cfg)
-	if left, err := filepath.Glob(filepath.Join(d.cfg.DataDir, backupPrefix+"*")); err == nil {
-		for _, dir := range left { // of a backup during which the power went
-			_ = os.RemoveAll(dir)
-		}
+	for _, prefix := range []string{backupPrefix, RestorePrefix} {
+		RemoveLeft(d.cfg.DataDir, prefix)
 	}
+	path := StorePath(d.cfg)
 	if _, err := os.Stat(path); err != nil {
 		return nil // it is made, or Open says why not
 	}
-	self, err := os.Executable()
+	err := CheckStore(ctx, path)
+	if errors.Is(err, store.ErrDamaged) {
+		return fmt.Errorf("the database %s is damaged: stop the box, then `pibox restore FILE --replace`", path)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("the database can not be used: %w", err)
 	}
-	said, err := exec.CommandContext(ctx, self, "check-store", path).CombinedOutput()
-	if err == nil {
-		return nil
+	return nil
+}
+
+// RestorePrefix begins the name of the folder in the data folder in which a restore is prepared.
+const RestorePrefix = "restore-"
+
+// RemoveLeft removes the folders whose names begin with prefix: those of work during which the power went.
+func RemoveLeft(dir, prefix string) {
+	left, err := filepath.Glob(filepath.Join(dir, prefix+"*"))
+	if err != nil {
+		return
 	}
-	first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
-	if strings.HasPrefix(first, "panic: ") || strings.HasPrefix(first, "fatal error: ") || strings.HasPrefix(first, "unexpected fault ") {
-		first = "it is damaged (" + first + "): move " + path + " away and restore a backup with `pibox restore`"
+	for _, path := range left {
+		if info, err := os.Lstat(path); err == nil && info.IsDir() {
+			_ = os.RemoveAll(path)
+		}
 	}
-	return fmt.Errorf("the database can not be used: %s", first)
 }
 
 const domainSetting = "domain"

@@ -18,14 +18,10 @@ import (
 	"pibox/internal/store"
 )
 
-// TestMain lets the daemon under test run this binary as the program that tries the database.
+// TestMain lets the code under test run this binary as the program that reads a database in a child process.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == "check-store" {
-		if err := store.Check(os.Args[2]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+	if len(os.Args) > 1 && (os.Args[1] == ChildCheck || os.Args[1] == ChildPrepare) {
+		os.Exit(Child(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
 }

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	bolt "go.etcd.io/bbolt"
@@ -86,37 +88,73 @@ func install(path string, write func(tmp string) error) error {
 	return SyncDir(filepath.Dir(path))
 }
 
-// Check reads a store's file whole, without changing it. A damaged page can make bbolt panic in a goroutine of its own: a daemon
-// calls it in a child process before it opens the file.
+// ErrDamaged: the file is no database of pibox, or it is damaged or incomplete.
+var ErrDamaged = errors.New("it is damaged, incomplete, or no pibox store")
+
+// Check reads a store's file whole, without changing it. The error is ErrDamaged where it can not be used. A damaged page can also make bbolt
+// panic in a goroutine of its own, which ends the process: files that are not known to be good are checked in a child process.
 func Check(path string) (err error) {
+	// A page that the file does not have is a bus error: with this a panic, in this goroutine.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("store %s: it is damaged (%v); it was left as it is: move it away and restore a backup with `pibox restore`", path, p)
+			err = damaged(path, fmt.Errorf("%v", p))
 		}
 	}()
-	if err := notEmpty(path); err != nil {
-		return explain(path, err)
-	}
-	db, err := bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, PreLoadFreelist: true, Timeout: boltOptions().Timeout})
+	info, err := os.Stat(path)
 	if err != nil {
 		return explain(path, err)
 	}
-	err = db.View(func(b *bolt.Tx) error {
-		if _, err := schemaOf(b); err != nil {
-			return err
-		}
-		for err := range b.Check() {
-			return fmt.Errorf("%w: %w", bolterrors.ErrInvalid, err)
-		}
-		return nil
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
+	if least := int64(2 * boltOptions().PageSize); info.Size() < least {
+		return damaged(path, fmt.Errorf("it has %d bytes, fewer than the %d of an empty one", info.Size(), least))
+	}
+	db, err := bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, PreLoadFreelist: true, Timeout: boltOptions().Timeout})
+	switch {
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
+		return damaged(path, err)
+	case err != nil:
 		return explain(path, err)
+	}
+	err = db.View(func(b *bolt.Tx) error { return checkPages(path, b, info.Size()) })
+	return errors.Join(err, db.Close())
+}
+
+// checkPages reads every page and every record.
+func checkPages(path string, b *bolt.Tx, size int64) error {
+	if b.Size() > size {
+		return damaged(path, fmt.Errorf("it has %d bytes of %d", size, b.Size()))
+	}
+	switch _, err := schemaOf(b); {
+	case errors.Is(err, errForeign):
+		return damaged(path, err)
+	case err != nil:
+		return explain(path, err)
+	}
+	for err := range b.Check() {
+		return damaged(path, err)
+	}
+	sum := crc32.NewIEEE() // it is not compared: to be computed, every byte has to be there
+	err := b.ForEach(func(_ []byte, bucket *bolt.Bucket) error {
+		return bucket.ForEach(func(k, v []byte) error {
+			_, _ = sum.Write(k)
+			_, _ = sum.Write(v)
+			return nil
+		})
+	})
+	if err != nil {
+		return damaged(path, err)
 	}
 	return nil
 }
 
-// Lock holds a database file as a running daemon does, so that nobody else opens it.
+func damaged(path string, why error) error {
+	return fmt.Errorf("store %s: %w (%w); it was left as it is: restore a backup with `pibox restore`", path, ErrDamaged, why)
+}
+
+// ErrInUse: a running daemon has the file.
+var ErrInUse = bolterrors.ErrTimeout
+
+// Lock holds a database file as a running daemon does, so that nobody else opens it. The error is ErrInUse while one does.
 func Lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -124,7 +162,7 @@ func Lock(path string) (unlock func(), err error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
-		return nil, explain(path, bolterrors.ErrTimeout)
+		return nil, explain(path, ErrInUse)
 	}
 	return func() { _ = f.Close() }, nil
 }

@@ -1,0 +1,105 @@
+package box
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"pibox/internal/store"
+)
+
+// A damaged database can end the process that reads it: a page that is not there is a bus error, and bbolt panics in goroutines of its own. So
+// the program reads one it does not know in a child process, which is itself with one of these words as its first argument.
+const (
+	ChildCheck   = "check-store"     // FILE
+	ChildPrepare = "prepare-restore" // BACKUP NEW: prints the number of accounts
+)
+
+// How a child ends. Anything else is the damage that ended it.
+const (
+	childDone    = 0
+	childFailed  = 1
+	childDamaged = 65 // EX_DATAERR of sysexits(3)
+)
+
+// childStack bounds the stack, in bytes: pages that refer to themselves must not take all memory.
+const childStack = 64 << 20
+
+// Child is what such a child process runs; it returns its exit code.
+func Child(args []string, out, errs io.Writer) int {
+	debug.SetMaxStack(childStack)
+	err := childWork(args, out)
+	switch {
+	case err == nil:
+		return childDone
+	case errors.Is(err, store.ErrDamaged):
+		fmt.Fprintln(errs, err)
+		return childDamaged
+	}
+	fmt.Fprintln(errs, err)
+	return childFailed
+}
+
+func childWork(args []string, out io.Writer) error {
+	switch {
+	case len(args) == 2 && args[0] == ChildCheck:
+		return store.Check(args[1])
+	case len(args) == 3 && args[0] == ChildPrepare:
+		if err := store.Restore(args[1], args[2]); err != nil {
+			return err
+		}
+		n, err := store.CountAccounts(args[2])
+		if err != nil {
+			return fmt.Errorf("%w: %w", store.ErrDamaged, err)
+		}
+		_, err = fmt.Fprintln(out, n)
+		return err
+	}
+	return fmt.Errorf("%q is no work for a child process", args)
+}
+
+// CheckStore reads a database or a backup whole in a child process, without changing it. The error is store.ErrDamaged where it can not be used.
+func CheckStore(ctx context.Context, path string) error {
+	_, err := runChild(ctx, ChildCheck, path)
+	return err
+}
+
+// PrepareRestore checks a backup in a child process and makes a database of it at path, where there is none yet. The error is
+// store.ErrDamaged where the backup can not be used.
+func PrepareRestore(ctx context.Context, backup, path string) (users int, err error) {
+	said, err := runChild(ctx, ChildPrepare, backup, path)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(said)
+}
+
+func runChild(ctx context.Context, args ...string) (said string, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	var ended *exec.ExitError
+	switch {
+	case err == nil:
+		return strings.TrimSpace(out.String()), nil
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case !errors.As(err, &ended):
+		return "", err
+	case ended.ExitCode() == childFailed:
+		return "", errors.New(strings.TrimSpace(errs.String()))
+	}
+	return "", store.ErrDamaged
+}
