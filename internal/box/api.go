@@ -154,17 +154,22 @@ func (d *Daemon) UserRemove(_ context.Context, req admin.UserRemoveRequest) (res
 		return resp, told(err)
 	}
 	resp.Ended = len(s.box.Router.Sessions(j))
-	err = s.box.Router.Update(func(tx *store.Tx, out *xmpp.Out) error {
-		if err := s.box.Moved.Close(tx, j); err != nil {
-			return err
-		}
-		return s.box.Accounts.Close(tx, out, j)
-	})
+	err = s.box.Forward(j)
 	var refused *xmpp.StanzaError
 	if errors.As(err, &refused) {
 		return resp, admin.Errorf(admin.CodeInvalid, "%s", refused.Text)
 	}
 	return resp, told(err)
+}
+
+// Forward closes an account that moved: from now on it only tells its contacts where it went.
+func (b *Box) Forward(account xmpp.JID) error {
+	return b.Router.Update(func(tx *store.Tx, out *xmpp.Out) error {
+		if err := b.Moved.Close(tx, account); err != nil {
+			return err
+		}
+		return b.Accounts.Close(tx, out, account)
+	})
 }
 
 // backupPrefix begins the name of the folder in which a backup is made.

@@ -261,7 +261,11 @@ func (o *Outbox) sendAgain(l lane, seqs []uint64, again []*xmpp.Stanza) {
 	for _, st := range again {
 		o.r.Send(st)
 	}
-	if len(again) > 0 {
+	switch {
+	case len(again) == 0:
+	case o.r.IsLocal(l.to): // a domain of this box by now
+		o.forget(seqs)
+	default:
 		o.ping(l)
 	}
 }

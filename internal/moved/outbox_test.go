@@ -127,3 +127,27 @@ func TestOutboxWhenNobodyIsThere(t *testing.T) {
 		}
 	})
 }
+
+// What waits for a domain that this box serves by now is delivered here.
+func TestOutboxOfADomainThatCameHere(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		l := &lossy{got: map[string]int{}, away: true}
+		b, _ := lossyBox(t, dir, l)
+		claim(l)
+		synctest.Wait()
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		st, err := store.Open(filepath.Join(dir, "pibox.db"), store.Options{Reserve: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = newBox(t, st, config.Default(), []string{"montague.example", "capulet.example"}, l)
+		defer func() { _ = b.Close() }()
+		synctest.Wait()
+		if left := dump(t, st); strings.Count(left, "outbox: ") != 1 || strings.Contains(left, "to='juliet@capulet.example'") {
+			t.Errorf("left is\n%s", left)
+		}
+	})
+}

@@ -92,9 +92,9 @@ func administer(b *box.Box, words []string) error {
 	}
 	switch words[0] {
 	case "close":
-		return closeAccount(b, j)
+		return b.Forward(j)
 	case "closefails":
-		return fails(closeAccount(b, j))
+		return fails(b.Forward(j))
 	case "remove":
 		_, err := b.Accounts.Remove(j)
 		return err
@@ -117,16 +117,6 @@ func fails(err error) error {
 		return fmt.Errorf("it did not fail")
 	}
 	return nil
-}
-
-// closeAccount is "pibox user remove --forward".
-func closeAccount(b *box.Box, j xmpp.JID) error {
-	return b.Router.Update(func(tx *store.Tx, out *xmpp.Out) error {
-		if err := b.Moved.Close(tx, j); err != nil {
-			return err
-		}
-		return b.Accounts.Close(tx, out, j)
-	})
 }
 
 // flood is a number of requests from a domain to an account, each from another sender with another claim at a third domain.
