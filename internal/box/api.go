@@ -222,6 +222,9 @@ func (d *Daemon) Status(context.Context, admin.StatusRequest) (admin.StatusRespo
 	resp.Store.Free, _ = freeBytes(d.cfg.DataDir)
 	s := d.running()
 	if s == nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		resp.Domains, resp.Users = append(resp.Domains, d.known.domains...), d.known.users
 		return resp, nil
 	}
 	resp.Domains, resp.Listeners = slices.Clone(s.box.Router.Domains()), s.addresses()

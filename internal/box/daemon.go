@@ -30,8 +30,11 @@ type Daemon struct {
 	health  *health.Health
 	started time.Time
 
+	troubles map[string]string // why it does not serve, by fact; run's own
+
 	mu      sync.Mutex
-	service *service // nil while there is no usable store
+	service *service // nil while it does not serve
+	known   overview // while it does not serve: what was found in the store
 }
 
 // NewDaemon makes a daemon. What a person at the terminal must see once goes to out.
@@ -75,8 +78,7 @@ func (d *Daemon) run(ctx context.Context) {
 		if time.Since(began) > time.Minute {
 			wait = time.Second
 		}
-		d.log.Error("not serving", "error", err, "again in", wait)
-		d.health.Set(health.Fact{Name: "serving", Severity: health.Failing, Text: err.Error()})
+		d.notServing(err, wait)
 		d.health.Ready() // systemd must not wait for a card that is broken
 		select {
 		case <-ctx.Done():
@@ -84,6 +86,33 @@ func (d *Daemon) run(ctx context.Context) {
 		}
 	}
 	d.health.Stopping()
+}
+
+// notServing tells why; health logs what is new, so that a lasting trouble is in the log once.
+func (d *Daemon) notServing(err error, wait time.Duration) {
+	now := map[string]string{}
+	for _, e := range portErrors(err) {
+		now["port/"+e.address] = e.text
+	}
+	if len(now) == 0 {
+		now["serving"] = err.Error()
+	}
+	d.clearTroubles(now)
+	for name, text := range now {
+		d.health.Set(health.Fact{Name: name, Severity: health.Failing, Text: text})
+	}
+	d.troubles = now
+	d.log.Debug("not serving", "error", err, "again in", wait)
+}
+
+// clearTroubles ends what notServing told, but for what is still so.
+func (d *Daemon) clearTroubles(but map[string]string) {
+	for name := range d.troubles {
+		if _, still := but[name]; !still {
+			d.health.Clear(name)
+		}
+	}
+	d.troubles = but
 }
 
 // once opens the store and serves until ctx ends or the store or a listener fails.
@@ -112,7 +141,7 @@ func (d *Daemon) once(ctx context.Context) error {
 	}
 	d.set(s)
 	defer d.set(nil)
-	d.health.Clear("serving")
+	d.clearTroubles(nil)
 	d.health.Ready()
 	d.log.Info("serving", "domains", s.box.Router.Domains(), "version", d.version)
 	go func() {
@@ -127,9 +156,18 @@ func (d *Daemon) once(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// overview is what status tells also while a port is taken.
+type overview struct {
+	domains []string
+	users   int
+}
+
 func (d *Daemon) open(st *store.Store) (*service, error) {
 	domains, err := d.domains(st)
 	if err != nil {
+		return nil, err
+	}
+	if err := d.survey(st, domains); err != nil {
 		return nil, err
 	}
 	b, err := New(st, d.cfg, domains, d.version, nil, d.log)
@@ -267,6 +305,23 @@ func (d *Daemon) leds() health.LEDConfig {
 		}
 	}
 	return cfg
+}
+
+// survey looks at who lives here before anything is served.
+func (d *Daemon) survey(st *store.Store, domains []string) error {
+	known := overview{domains: domains}
+	if err := st.View(func(tx *store.Tx) error {
+		for range store.Accounts.All(tx) {
+			known.users++
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known = known
+	return nil
 }
 
 func (d *Daemon) set(s *service) {

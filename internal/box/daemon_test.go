@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -240,16 +241,48 @@ func TestADamagedStore(t *testing.T) {
 	}
 }
 
-func TestAPortThatIsTaken(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+func TestPortsThatAreTaken(t *testing.T) {
+	var taken [2]net.Listener
+	for i := range taken {
+		var err error
+		if taken[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
 	}
-	d := serve(t, t.TempDir(), time.Minute, func(cfg *config.Config) { cfg.C2S.Listen = []string{ln.Addr().String()} })
+	d := serve(t, t.TempDir(), time.Minute, func(cfg *config.Config) {
+		cfg.C2S.Listen, cfg.S2S.Listen = []string{taken[0].Addr().String()}, []string{taken[1].Addr().String()}
+	})
 	d.hears("READY=1")
-	if s := d.status(); s.State != "failing" || !strings.Contains(strings.Join(s.Reasons, " "), ln.Addr().String()) {
+	d.hears("WATCHDOG=1")
+	want := []string{
+		"port " + taken[0].Addr().String() + " (clients) is taken by another program: 'ss -ltnp' shows which; stop it or set c2s.listen",
+		"port " + taken[1].Addr().String() + " (other servers) is taken by another program: 'ss -ltnp' shows which; stop it or set s2s.listen",
+	}
+	s := d.status()
+	slices.Sort(s.Reasons)
+	slices.Sort(want)
+	if s.State != "failing" || !slices.Equal(s.Reasons, want) {
 		t.Errorf("status %+v", s)
 	}
-	_ = ln.Close()
+	if !slices.Equal(s.Domains, []string{"home.example"}) {
+		t.Errorf("domains %q", s.Domains)
+	}
+	// the first gets free: only the other is told
+	_ = taken[0].Close()
+	for len(d.status().Reasons) > 1 {
+		d.hears("STATUS=failing")
+	}
+	if s := d.status(); len(s.Reasons) != 1 || !strings.Contains(s.Reasons[0], taken[1].Addr().String()) {
+		t.Errorf("status %+v", s)
+	}
+	_ = taken[1].Close()
 	d.hears("STATUS=well")
+	if s := d.status(); len(s.Reasons) != 0 {
+		t.Errorf("status %+v", s)
+	}
+	for _, line := range want {
+		if n := strings.Count(d.log.String(), line); n != 1 {
+			t.Errorf("%q is in the log %d times", line, n)
+		}
+	}
 }

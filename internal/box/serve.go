@@ -145,23 +145,30 @@ func trusted(c config.S2S, certs *reach.Certificates) (*x509.CertPool, error) {
 	return roots, nil
 }
 
+// listen opens every listener, or tells of every one that can not be opened.
 func (s *service) listen() error {
 	cfg := s.box.cfg
-	add := func(name string, addrs []string, direct, toServers bool) error {
-		for _, a := range addrs {
-			ln, err := net.Listen("tcp", a)
-			if err != nil {
-				return fmt.Errorf("listening for %s on %s: %w", name, a, err)
-			}
-			s.listeners = append(s.listeners, listener{name, direct, toServers, ln})
-		}
-		return nil
+	endpoints := []endpoint{
+		{name: "c2s", who: "clients", key: "c2s.listen", addresses: cfg.C2S.Listen},
+		{name: "c2s-tls", who: "clients, direct TLS", key: "c2s.listen_tls", addresses: cfg.C2S.ListenTLS, direct: true},
 	}
-	err := errors.Join(add("c2s", cfg.C2S.Listen, false, false), add("c2s-tls", cfg.C2S.ListenTLS, true, false))
 	if s.servers != nil {
-		err = errors.Join(err, add("s2s", cfg.S2S.Listen, false, true), add("s2s-tls", cfg.S2S.ListenTLS, true, true))
+		endpoints = append(endpoints,
+			endpoint{name: "s2s", who: "other servers", key: "s2s.listen", addresses: cfg.S2S.Listen, s2s: true},
+			endpoint{name: "s2s-tls", who: "other servers, direct TLS", key: "s2s.listen_tls", addresses: cfg.S2S.ListenTLS, direct: true, s2s: true})
 	}
-	return err
+	var errs error
+	for _, e := range endpoints {
+		for _, address := range e.addresses {
+			ln, err := e.listen(address)
+			if err != nil {
+				errs = errors.Join(errs, err)
+				continue
+			}
+			s.listeners = append(s.listeners, listener{e.name, e.direct, e.s2s, ln})
+		}
+	}
+	return errs
 }
 
 func (s *service) closeListeners() {
