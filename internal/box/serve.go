@@ -105,7 +105,7 @@ func (b *Box) clientOptions() c2s.Options {
 
 func (b *Box) otherServers(certs *reach.Certificates) (*s2s.Server, error) {
 	c := b.cfg.S2S
-	roots, err := trusted(c, certs)
+	roots, err := trusted(c)
 	if err != nil {
 		return nil, err
 	}
@@ -125,24 +125,32 @@ func (b *Box) otherServers(certs *reach.Certificates) (*s2s.Server, error) {
 	})
 }
 
-// trusted are the authorities that vouch for other servers.
-func trusted(c config.S2S, certs *reach.Certificates) (*x509.CertPool, error) {
-	roots := x509.NewCertPool()
-	if c.SystemRoot {
-		if sys, err := x509.SystemCertPool(); err == nil {
-			roots = sys
-		}
-	}
+// trusted gives the authorities that vouch for other servers. Those of this machine are read when the first server is to be verified: they take 4 MB
+// and 30 ms, and many a box never needs them.
+func trusted(c config.S2S) (func() *x509.CertPool, error) {
+	var files [][]byte
 	for _, path := range c.Trust {
 		pem, err := os.ReadFile(path)
 		if err != nil {
 			return nil, err
 		}
-		if !roots.AppendCertsFromPEM(pem) {
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("%s holds no certificate in PEM form", path)
 		}
+		files = append(files, pem)
 	}
-	return roots, nil
+	return sync.OnceValue(func() *x509.CertPool {
+		roots := x509.NewCertPool()
+		if c.SystemRoot {
+			if sys, err := x509.SystemCertPool(); err == nil {
+				roots = sys
+			}
+		}
+		for _, pem := range files {
+			roots.AppendCertsFromPEM(pem)
+		}
+		return roots
+	}), nil
 }
 
 // listen opens every listener, or tells of every one that can not be opened.

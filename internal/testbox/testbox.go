@@ -74,7 +74,7 @@ func (b *Box) writeConfig() error {
 	tables := map[string]string{
 		"log": "",
 		"c2s": fmt.Sprintf("listen = [%q]\nlisten_tls = [%q]\n", b.Addr(), b.Host+":5223"),
-		"s2s": fmt.Sprintf("listen = [%q]\nlisten_tls = []\nsystem_roots = false\n", b.ServerAddr()),
+		"s2s": fmt.Sprintf("listen = [%q]\nlisten_tls = []\n", b.ServerAddr()),
 	}
 	var w strings.Builder
 	fmt.Fprintf(&w, "domains = [%q]\ndata_dir = %q\n", b.Domain, filepath.Join(b.Dir, "data"))

@@ -96,7 +96,7 @@ func (w *world) start(ctx context.Context) error {
 				b.Config += fmt.Sprintf("[[s2s.route]]\ndomain = %q\naddress = %q\n\n", other.Domain, other.ServerAddr())
 			}
 		}
-		b.Tables = map[string]string{"s2s": fmt.Sprintf("trust = [%q, %q]\n", trust[0], trust[1])}
+		b.Tables = map[string]string{"s2s": fmt.Sprintf("system_roots = false\ntrust = [%q, %q]\n", trust[0], trust[1])}
 		return b.Start(ctx)
 	})
 }

@@ -45,7 +45,7 @@ func fuzzed(f *testing.F) (*Server, *[]received, *x509.Certificate) {
 	cert := ca.issue(f, "capulet.example")
 	router := xmpp.NewRouter(st, slog.New(slog.DiscardHandler), []string{"montague.example"})
 	s, err := New(router, Options{
-		TLS: &tls.Config{}, Roots: ca.pool(), Dialback: true, StanzaRate: 1 << 30, ByteRate: 1 << 40, Resolver: "192.0.2.53:53",
+		TLS: &tls.Config{}, Roots: ca.pool, Dialback: true, StanzaRate: 1 << 30, ByteRate: 1 << 40, Resolver: "192.0.2.53:53",
 		Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("nobody listens") },
 	})
 	if err != nil {

@@ -145,7 +145,7 @@ func (s *Server) clientTLS(p pair, direct bool) (*tls.Config, error) {
 		return c, nil
 	}
 	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
-		err := verifyCertificate(cs.PeerCertificates, p.remote, s.opt.Roots, time.Now())
+		err := verifyCertificate(cs.PeerCertificates, p.remote, s.opt.Roots(), time.Now())
 		if err != nil && !s.policy.of(p.remote).dialback {
 			return &failure{stanza.RemoteServerTimeout, true, err}
 		}
@@ -156,7 +156,7 @@ func (s *Server) clientTLS(p pair, direct bool) (*tls.Config, error) {
 
 // proves tells whether the peer's certificate proves a domain: nil when it does.
 func (t *stream) proves(domain string) error {
-	return verifyCertificate(t.certs, domain, t.s.opt.Roots, time.Now())
+	return verifyCertificate(t.certs, domain, t.s.opt.Roots(), time.Now())
 }
 
 // openOut sends our header and reads the peer's and its features.

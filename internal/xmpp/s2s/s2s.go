@@ -48,8 +48,9 @@ type Options struct {
 	// TLS holds MinVersion (at least 1.2 is used) and GetCertificate, which is called with one of our domains, in A-labels, as ServerName
 	// (or what a peer asked for), also for the certificate that we show as a client.
 	TLS *tls.Config
-	// Roots are the authorities that are trusted. Default the system's.
-	Roots *x509.CertPool
+	// Roots gives the authorities that are trusted; nil of them are the system's, which is the default. It is called when they are
+	// needed, by any goroutine: reading the system's takes megabytes and milliseconds.
+	Roots func() *x509.CertPool
 	// Routes take precedence over the DNS.
 	Routes []Route
 	// Resolver is the host:port of the name server to ask. Default those in /etc/resolv.conf.
@@ -132,6 +133,9 @@ func (o Options) withDefaults(router *xmpp.Router) Options {
 	}
 	if len(o.Secret) == 0 {
 		o.Secret = []byte(rand.Text())
+	}
+	if o.Roots == nil {
+		o.Roots = func() *x509.CertPool { return nil }
 	}
 	if o.Dial == nil {
 		o.Dial = dialer(o.Resolver)

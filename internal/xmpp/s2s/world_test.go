@@ -163,7 +163,7 @@ func (n *testNet) box(domains string, change ...func(*Options)) *box {
 			}
 			return nil, fmt.Errorf("no certificate for %q", h.ServerName)
 		}},
-		Roots: n.ca.pool(), Dial: b.dial, random: func(n int) int { return n / 2 },
+		Roots: n.ca.pool, Dial: b.dial, random: func(n int) int { return n / 2 },
 	}
 	n.mu.Lock()
 	for addr, o := range n.boxes {
