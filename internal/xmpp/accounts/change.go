@@ -3,7 +3,6 @@ package accounts
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"time"
 
 	"pibox/internal/store"
@@ -44,10 +43,10 @@ func (a *Accounts) Create(account xmpp.JID, password string, role Role) (oneTime
 
 func exists(account xmpp.JID, old store.Account) error {
 	if old.Closed != nil {
-		return fmt.Errorf("%s was closed on %s, and its name stays with its former owner; choose another name: %w",
-			account, old.Closed.Format(time.DateOnly), ErrClosed)
+		return refuse(ErrClosed, "%s was closed on %s, and its name stays with its former owner for good; choose another name",
+			account, old.Closed.Format(time.DateOnly))
 	}
-	return fmt.Errorf("%s: %w", account, ErrExists)
+	return refuse(ErrExists, "%s: %v", account, ErrExists)
 }
 
 // newRecord derives the keys, outside of any transaction: that takes its time.
@@ -70,9 +69,10 @@ func open(tx *store.Tx, account xmpp.JID) (store.Account, error) {
 	acc, ok := store.Accounts.Get(tx, account.String())
 	switch {
 	case !ok:
-		return acc, fmt.Errorf("%s: %w", account, ErrNone)
+		return acc, refuse(ErrNone, "%s: %v", account, ErrNone)
 	case acc.Closed != nil:
-		return acc, fmt.Errorf("%s: %w", account, ErrClosed)
+		return acc, refuse(ErrClosed, "%s was closed on %s: nobody can log in to it any more, and its name and new address are kept for good",
+			account, acc.Closed.Format(time.DateOnly))
 	}
 	return acc, nil
 }
@@ -171,10 +171,17 @@ func (a *Accounts) Close(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error {
 	if err != nil {
 		return err
 	}
+	now := time.Now().UTC()
+	last, seen := store.LastSeen.Get(tx, account.String())
+	if len(a.router.Sessions(account)) > 0 {
+		last, seen = store.Last{At: now}, true
+	}
 	if err := a.clear(tx, out, account, true, new(int)); err != nil {
 		return err
 	}
-	now := time.Now().UTC()
+	if seen { // the administrator goes on seeing when it was used
+		store.LastSeen.Put(tx, account.String(), last)
+	}
 	store.Accounts.Put(tx, account.String(), store.Account{Created: acc.Created, Closed: &now})
 	return nil
 }
