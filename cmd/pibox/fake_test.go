@@ -74,6 +74,9 @@ func (b *fakeBox) UserAdd(_ context.Context, req admin.UserAddRequest) (admin.Us
 		return admin.UserAddResponse{}, admin.Errorf(admin.CodeExists, "%s is there already", address).Then("'pibox user passwd' gives it another password.")
 	}
 	u := admin.User{Address: address, State: admin.UserActive, Created: b.started, Admin: req.Admin, Restricted: req.Restricted}
+	if req.User == "tybalt" { // he has moved
+		u.State, u.MovedTo = admin.UserForwarding, "x@new.example"
+	}
 	b.users[address] = u
 	return admin.UserAddResponse{User: u}, nil
 }
@@ -89,6 +92,13 @@ func (b *fakeBox) UserList(_ context.Context, req admin.UserListRequest) (admin.
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Address < list[j].Address })
 	return admin.UserListResponse{Users: list}, nil
+}
+
+func (b *fakeBox) UserGet(_ context.Context, req admin.UserGetRequest) (admin.UserGetResponse, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	address, err := b.find(req.User)
+	return admin.UserGetResponse{User: b.users[address]}, err
 }
 
 func (b *fakeBox) UserPassword(_ context.Context, req admin.UserPasswordRequest) (admin.UserPasswordResponse, error) {

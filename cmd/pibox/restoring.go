@@ -53,11 +53,7 @@ func (wired) Restore(ctx context.Context, cfg config.Config, in backupFile, repl
 		return done, err
 	}
 	if exists(path) {
-		done.Kept = path + ".before-" + time.Now().UTC().Format(timeInName)
-		for n := 2; exists(done.Kept); n++ { // a second one within a second
-			done.Kept = fmt.Sprintf("%s.before-%s-%d", path, time.Now().UTC().Format(timeInName), n)
-		}
-		if err := os.Link(path, done.Kept); err != nil {
+		if done.Kept, err = keep(path); err != nil {
 			return done, fmt.Errorf("the old database can not be kept under another name: %w", err)
 		}
 	}
@@ -66,6 +62,18 @@ func (wired) Restore(ctx context.Context, cfg config.Config, in backupFile, repl
 	}
 	done.Path, done.Schema = path, store.Schema()
 	return done, store.SyncDir(cfg.DataDir)
+}
+
+// keep gives a file a second name that tells the time.
+func keep(path string) (kept string, err error) {
+	name := path + ".before-" + time.Now().UTC().Format(timeInName)
+	for n := 2; ; n++ {
+		kept = name
+		if err := os.Link(path, kept); !errors.Is(err, fs.ErrExist) {
+			return kept, err
+		}
+		name = fmt.Sprintf("%s.before-%s-%d", path, time.Now().UTC().Format(timeInName), n)
+	}
 }
 
 // lockStore keeps a daemon from opening the database that is there. A daemon

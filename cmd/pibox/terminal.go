@@ -24,7 +24,13 @@ type passwordFlags struct{ stdin, generate bool }
 func (p *passwordFlags) add(c *cobra.Command) {
 	c.Flags().BoolVar(&p.stdin, "password-stdin", false, "read the password from the first line of standard input")
 	c.Flags().BoolVar(&p.generate, "generate", false, "make a random password, and do not ask")
-	c.MarkFlagsMutuallyExclusive("password-stdin", "generate")
+}
+
+func (p *passwordFlags) check() error {
+	if p.stdin && p.generate {
+		return usageError{"--password-stdin gives a password and --generate makes one: use one of the two"}
+	}
+	return nil
 }
 
 // password is one that was given or made.
@@ -69,7 +75,7 @@ func (a *app) password(ctx context.Context, from passwordFlags, prompt string) (
 	}
 	again, err := a.hidden(ctx, fd, "The same again: ")
 	if err == nil && again != text {
-		err = errors.New("the two passwords differ; nothing was changed")
+		err = admin.Errorf(admin.CodeInvalid, "the two passwords differ; nothing was changed").Then("Try again.")
 	}
 	return password{text: text}, err
 }

@@ -20,6 +20,12 @@ At a terminal the password is asked for; an empty one, and any other case withou
 		Example: "  pibox user passwd juliet\n  pibox user passwd juliet --generate",
 		Args:    cobra.ExactArgs(1),
 		RunE: ran(func(ctx context.Context, args []string) error {
+			if err := from.check(); err != nil {
+				return err
+			}
+			if _, err := a.openUser(ctx, args[0]); err != nil {
+				return err
+			}
 			pw, err := a.password(ctx, from, "New password for "+args[0])
 			if err != nil {
 				return err

@@ -20,18 +20,20 @@ contacts are told the new address when they ask. Wait until they had time to fol
 		Example: "  pibox user remove juliet\n  pibox user remove juliet@family.example --yes\n  pibox user remove juliet --forward",
 		Args:    cobra.ExactArgs(1),
 		RunE: ran(func(ctx context.Context, args []string) error {
-			if !yes {
-				question := "Delete " + args[0] + " with all contacts and messages? This can not be undone."
-				if forward {
-					question = "Close " + args[0] + " and delete its messages? Its contacts are told the new address. This can not be undone."
-				}
-				if err := a.confirm(ctx, question); err != nil {
-					return err
-				}
-			}
-			resp, err := a.client().UserRemove(ctx, admin.UserRemoveRequest{User: args[0], Forward: forward})
+			u, err := a.openUser(ctx, args[0])
 			if err != nil {
 				return err
+			}
+			if err := a.confirmRemoval(ctx, u, forward, yes); err != nil {
+				return err
+			}
+			resp, err := a.client().UserRemove(ctx, admin.UserRemoveRequest{User: u.Address, Forward: forward})
+			if err != nil {
+				return err
+			}
+			if forward {
+				a.print(resp, "Closed %s; its contacts are told its new address %s. %s logged out.", resp.Address, u.MovedTo, plural(resp.Ended, "device"))
+				return nil
 			}
 			a.print(resp, "Removed %s; %s logged out.", resp.Address, plural(resp.Ended, "device"))
 			return nil
@@ -40,4 +42,30 @@ contacts are told the new address when they ask. Wait until they had time to fol
 	c.Flags().BoolVar(&forward, "forward", false, "close it and keep telling its contacts where it moved")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return a.jsonFlag(c)
+}
+
+func (a *app) confirmRemoval(ctx context.Context, u admin.User, forward, yes bool) error {
+	if forward && u.State != admin.UserForwarding {
+		return admin.Errorf(admin.CodeInvalid, "%s has not announced a move: there is no new address to tell", u.Address).
+			Then("Its owner announces the move in a client first; without --forward the account is deleted.")
+	}
+	last, err := a.lastAdministrator(ctx, u)
+	if err != nil {
+		return err
+	}
+	warning := ""
+	if last {
+		warning = u.Address + " is the last administrator. "
+	}
+	if yes {
+		if last {
+			a.say("%sMake another one with 'pibox user add NAME --admin'.", warning)
+		}
+		return nil
+	}
+	question := "Delete " + u.Address + " with all contacts and messages? This can not be undone."
+	if forward {
+		question = "Close " + u.Address + " and delete its messages? Its contacts are told " + u.MovedTo + ". This can not be undone."
+	}
+	return a.confirm(ctx, warning+question)
 }

@@ -29,6 +29,10 @@ func (b fakeBox) UserAdd(ctx context.Context, req UserAddRequest) (UserAddRespon
 	return b.add(ctx, req)
 }
 
+func (b fakeBox) UserGet(_ context.Context, req UserGetRequest) (UserGetResponse, error) {
+	return UserGetResponse{User{Address: req.User}}, nil
+}
+
 func (b fakeBox) UserList(_ context.Context, req UserListRequest) (UserListResponse, error) {
 	return UserListResponse{Users: []User{{Address: "romeo@" + req.Domain, State: UserActive, Created: time.Unix(1, 0).UTC()}}}, nil
 }

@@ -26,8 +26,11 @@ type API interface {
 	// UserAdd creates an account. Errors: CodeInvalid, CodeExists,
 	// CodeNotFound (a domain that is not ours).
 	UserAdd(ctx context.Context, req UserAddRequest) (UserAddResponse, error)
-	// UserList returns the accounts in the order of their addresses.
+	// UserList returns the accounts in the order of their addresses. Errors:
+	// CodeNotFound (a domain that is not ours).
 	UserList(ctx context.Context, req UserListRequest) (UserListResponse, error)
+	// UserGet returns one account. Errors: CodeInvalid, CodeNotFound.
+	UserGet(ctx context.Context, req UserGetRequest) (UserGetResponse, error)
 	// UserPassword replaces a password and ends the account's sessions.
 	// Errors: CodeInvalid, CodeNotFound.
 	UserPassword(ctx context.Context, req UserPasswordRequest) (UserPasswordResponse, error)
@@ -85,6 +88,7 @@ const (
 	UserActive     UserState = "active"
 	UserForwarding UserState = "forwarding" // moved away; login still possible
 	UserClosed     UserState = "closed"     // moved away; only the forwarding address is left
+	UserUnserved   UserState = "unserved"   // at a domain that the box does not serve any more
 )
 
 // UserListRequest asks for accounts.
@@ -95,6 +99,16 @@ type UserListRequest struct {
 // UserListResponse holds the accounts in the order of their addresses.
 type UserListResponse struct {
 	Users []User `json:"users"`
+}
+
+// UserGetRequest names an account as UserAddRequest does.
+type UserGetRequest struct {
+	User string `json:"user"`
+}
+
+// UserGetResponse holds the account.
+type UserGetResponse struct {
+	User User `json:"user"`
 }
 
 // UserPasswordRequest asks for another password. Its fields are those of

@@ -32,6 +32,11 @@ func (c *Client) UserList(ctx context.Context, req UserListRequest) (UserListRes
 	return Do[UserListResponse](ctx, c, methodUserList, req, nil)
 }
 
+// UserGet implements API.
+func (c *Client) UserGet(ctx context.Context, req UserGetRequest) (UserGetResponse, error) {
+	return Do[UserGetResponse](ctx, c, methodUserGet, req, nil)
+}
+
 // UserPassword implements API.
 func (c *Client) UserPassword(ctx context.Context, req UserPasswordRequest) (UserPasswordResponse, error) {
 	return Do[UserPasswordResponse](ctx, c, methodUserPassword, req, nil)
@@ -134,7 +139,7 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 		return conn, nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, Errorf(CodeNotRunning, "pibox is not running here: nobody listens on %s", c.path).
-			Then("Start it with 'systemctl start pibox' or 'pibox serve'; if it runs with another configuration, name that with --config.")
+			Then("Start it with 'systemctl start pibox' or 'pibox serve'. If it runs: use the command as the user who started it, or name its configuration, folder or socket with --config, --data-dir or --socket.")
 	case errors.Is(err, fs.ErrPermission):
 		return nil, Errorf(CodeForbidden, "this user may not use %s", c.path).Then("%s", c.howToGetIn())
 	}
@@ -156,15 +161,4 @@ func (c *Client) howToGetIn() string {
 		group = g.Name
 	}
 	return asRoot + ", or join the group: 'usermod -aG " + group + " USER', then log in again."
-}
-
-// Running tells whether a daemon answers on the socket.
-func (c *Client) Running(ctx context.Context) bool {
-	conn, err := c.dial(ctx)
-	if err != nil {
-		var e *Error
-		return errors.As(err, &e) && e.Code == CodeForbidden
-	}
-	_ = conn.Close()
-	return true
 }

@@ -48,7 +48,7 @@ func TestListenStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	if !NewClient(path).Running(t.Context()) {
+	if !answers(t, path) {
 		t.Error("nobody listens")
 	}
 }
@@ -61,7 +61,7 @@ func TestListenTwice(t *testing.T) {
 	}
 	_, err = Listen(path, "")
 	wantError(t, err, CodeRunning, "another pibox (process "+strconv.Itoa(os.Getpid())+") is running already")
-	if !NewClient(path).Running(t.Context()) {
+	if !answers(t, path) {
 		t.Error("the second one broke the first one's socket")
 	}
 	if err := first.Close(); err != nil {
@@ -73,7 +73,7 @@ func TestListenTwice(t *testing.T) {
 	}
 	defer func() { _ = second.Close() }()
 	_ = first.Close()
-	if !NewClient(path).Running(t.Context()) {
+	if !answers(t, path) {
 		t.Error("closing the first one again took away the second one's socket")
 	}
 }
@@ -94,7 +94,7 @@ func TestListenNoSocket(t *testing.T) {
 
 func TestNotRunning(t *testing.T) {
 	wantError(t, dialError(t, filepath.Join(t.TempDir(), "admin.sock")), CodeNotRunning, "pibox is not running here")
-	if NewClient(filepath.Join(t.TempDir(), "admin.sock")).Running(t.Context()) {
+	if answers(t, filepath.Join(t.TempDir(), "admin.sock")) {
 		t.Error("running")
 	}
 }
@@ -103,4 +103,14 @@ func dialError(t *testing.T, path string) error {
 	t.Helper()
 	_, err := NewClient(path).Status(t.Context(), StatusRequest{})
 	return err
+}
+
+// answers tells whether a daemon listens on the socket.
+func answers(t *testing.T, path string) bool {
+	conn, err := NewClient(path).dial(t.Context())
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }

@@ -11,6 +11,7 @@ import (
 const (
 	methodUserAdd      = "user.add"
 	methodUserList     = "user.list"
+	methodUserGet      = "user.get"
 	methodUserPassword = "user.password"
 	methodUserRemove   = "user.remove"
 	methodStatus       = "status"
@@ -29,6 +30,7 @@ func Methods(api API) []Method {
 	return []Method{
 		Call(methodUserAdd, api.UserAdd),
 		Call(methodUserList, api.UserList),
+		Call(methodUserGet, api.UserGet),
 		Call(methodUserPassword, api.UserPassword),
 		Call(methodUserRemove, api.UserRemove),
 		Call(methodStatus, api.Status),

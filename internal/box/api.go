@@ -3,6 +3,7 @@ package box
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -45,7 +46,11 @@ func told(err error) error {
 	case errors.Is(err, accounts.ErrExists):
 		return admin.Errorf(admin.CodeExists, "%v", err).Then("'pibox user passwd' changes its password.")
 	case errors.Is(err, accounts.ErrClosed):
-		return admin.Errorf(admin.CodeExists, "%v", err)
+		return admin.Errorf(admin.CodeInvalid, "%v", err)
+	case errors.Is(err, accounts.ErrUnserved):
+		return admin.Errorf(admin.CodeInvalid, "%v", err).Then("Add that domain to domains in the configuration and start the box again; then try again.")
+	case errors.Is(err, accounts.ErrDomain):
+		return admin.Errorf(admin.CodeNotFound, "%v", err)
 	case errors.Is(err, accounts.ErrNone):
 		return admin.Errorf(admin.CodeNotFound, "%v", err).Then("'pibox user list' shows who there is.")
 	case errors.Is(err, store.ErrFull):
@@ -64,7 +69,11 @@ func (d *Daemon) UserAdd(_ context.Context, req admin.UserAddRequest) (resp admi
 	if err != nil {
 		return resp, told(err)
 	}
-	if _, err := s.box.Accounts.Create(j, req.Password, accounts.Role{Admin: req.Admin, Restricted: req.Restricted}); err != nil {
+	_, err = s.box.Accounts.Create(j, req.Password, accounts.Role{Admin: req.Admin, Restricted: req.Restricted})
+	switch {
+	case errors.Is(err, accounts.ErrClosed):
+		return resp, admin.Errorf(admin.CodeExists, "%v", err)
+	case err != nil:
 		return resp, told(err)
 	}
 	resp.User, err = s.box.user(j)
@@ -77,18 +86,45 @@ func (d *Daemon) UserList(_ context.Context, req admin.UserListRequest) (resp ad
 	if err != nil {
 		return resp, err
 	}
-	err = s.box.Store.View(func(tx *store.Tx) error {
+	domain := req.Domain
+	if domain != "" {
+		j, err := xmpp.ParseJID(domain)
+		if err == nil && j == j.Host() {
+			domain = j.Domain
+		}
+	}
+	resp.Users = []admin.User{}
+	if err = s.box.Store.View(func(tx *store.Tx) error {
 		for key, acc := range store.Accounts.All(tx) {
 			j, err := xmpp.ParseJID(key)
 			if err != nil {
 				return err
 			}
-			if req.Domain == "" || req.Domain == j.Domain {
+			if domain == "" || domain == j.Domain {
 				resp.Users = append(resp.Users, s.box.describe(tx, j, acc))
 			}
 		}
 		return nil
-	})
+	}); err != nil {
+		return resp, err
+	}
+	if len(resp.Users) == 0 && domain != "" && !s.box.Router.IsLocal(domain) {
+		return resp, admin.Errorf(admin.CodeNotFound, "%s is not a domain of this box (%s)", domain, strings.Join(s.box.Router.Domains(), ", "))
+	}
+	return resp, nil
+}
+
+// UserGet implements admin.API.
+func (d *Daemon) UserGet(_ context.Context, req admin.UserGetRequest) (resp admin.UserGetResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	j, err := s.box.Accounts.Parse(req.User)
+	if err != nil {
+		return resp, told(err)
+	}
+	resp.User, err = s.box.user(j)
 	return resp, err
 }
 
@@ -96,7 +132,7 @@ func (b *Box) user(j xmpp.JID) (u admin.User, err error) {
 	err = b.Store.View(func(tx *store.Tx) error {
 		acc, ok := store.Accounts.Get(tx, j.String())
 		if !ok {
-			return accounts.ErrNone
+			return fmt.Errorf("%s: %w", j, accounts.ErrNone)
 		}
 		u = b.describe(tx, j, acc)
 		return nil
@@ -117,7 +153,10 @@ func (b *Box) describe(tx *store.Tx, j xmpp.JID, acc store.Account) admin.User {
 		u.ForwardingUntil = mv.Published.Add(days(b.cfg.Moved.ForwardingDays))
 		u.Contacts, u.ContactsLeft = len(mv.Readers), len(mv.Left)
 	}
-	if acc.Closed != nil {
+	switch {
+	case !b.Router.IsLocal(j.Domain):
+		u.State = admin.UserUnserved
+	case acc.Closed != nil:
 		u.State = admin.UserClosed
 	}
 	return u

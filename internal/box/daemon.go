@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -307,21 +309,42 @@ func (d *Daemon) leds() health.LEDConfig {
 	return cfg
 }
 
-// survey looks at who lives here before anything is served.
+// survey looks at who lives here before anything is served, and tells of accounts that the configuration has left behind.
 func (d *Daemon) survey(st *store.Store, domains []string) error {
 	known := overview{domains: domains}
+	unserved := map[string]int{}
 	if err := st.View(func(tx *store.Tx) error {
-		for range store.Accounts.All(tx) {
+		for key := range store.Accounts.All(tx) {
 			known.users++
+			if _, domain, _ := strings.Cut(key, "@"); !slices.Contains(domains, domain) {
+				unserved[domain]++
+			}
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
+	if len(unserved) == 0 {
+		d.health.Clear("domains")
+	} else {
+		d.health.Set(health.Fact{Name: "domains", Severity: health.Degraded, Text: unservedText(unserved)})
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.known = known
 	return nil
+}
+
+func unservedText(unserved map[string]int) string {
+	var parts []string
+	for _, domain := range slices.Sorted(maps.Keys(unserved)) {
+		n, are := unserved[domain], "accounts are"
+		if n == 1 {
+			are = "account is"
+		}
+		parts = append(parts, fmt.Sprintf("%d %s at %s, which this box no longer serves: add it to domains", n, are, domain))
+	}
+	return strings.Join(parts, "; ")
 }
 
 func (d *Daemon) set(s *service) {

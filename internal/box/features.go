@@ -15,6 +15,7 @@ import (
 	"pibox/internal/xmpp/ping"
 	"pibox/internal/xmpp/presence"
 	"pibox/internal/xmpp/private"
+	"pibox/internal/xmpp/register"
 	"pibox/internal/xmpp/roster"
 	"pibox/internal/xmpp/vcard"
 	"pibox/internal/xmpp/version"
@@ -56,6 +57,7 @@ func (b *Box) features() []feature {
 		{"messages", func() { b.delivery = delivery.Register(r, delivery.Options{Log: b.log}) }},
 		{"vcard-temp, XEP-0054", func() { vcard.Register(r, vcard.Options{}) }},
 		{"private XML, XEP-0049", func() { private.Register(r, private.Options{}) }},
+		{"change of the password, XEP-0077", func() { register.Register(r, b.Accounts) }},
 		{"ping, XEP-0199", func() { ping.Register(r) }},
 		{"software version, XEP-0092", func() { version.Register(r, "pibox", b.version) }},
 		{"entity time, XEP-0202", func() { xtime.Register(r, time.Local) }},

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"pibox/internal/store"
+
 	"mellium.im/xmpp/stanza"
 )
 
@@ -64,6 +66,9 @@ func (e *StanzaError) XML() []byte {
 func asStanzaError(err error) (se *StanzaError, internal bool) {
 	if errors.As(err, &se) {
 		return se, false
+	}
+	if errors.Is(err, store.ErrFull) {
+		return Errorf(stanza.ResourceConstraint, "the box has no room left; whoever runs it must make some"), true
 	}
 	return Errorf(stanza.InternalServerError, "the box could not do that; its log says why"), true
 }

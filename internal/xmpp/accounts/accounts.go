@@ -24,7 +24,24 @@ var (
 	ErrExists = errors.New("the account exists already")
 	ErrNone   = errors.New("there is no such account")
 	ErrClosed = errors.New("the account is closed")
+	// ErrDomain: the domain is not one of the box.
+	ErrDomain = errors.New("not a domain of this box")
+	// ErrUnserved: the account is kept, but its domain is not one of the box any more.
+	ErrUnserved = errors.New("the account's domain is not served")
 )
+
+// refusal is one of these errors with a text of its own for the person.
+type refusal struct {
+	kind error
+	text string
+}
+
+func (e *refusal) Error() string { return e.text }
+func (e *refusal) Unwrap() error { return e.kind }
+
+func refuse(kind error, format string, args ...any) error {
+	return &refusal{kind, fmt.Sprintf(format, args...)}
+}
 
 // Accounts is the administration of accounts, and what logging in looks up.
 type Accounts struct {
@@ -132,12 +149,29 @@ func (a *Accounts) Parse(name string) (xmpp.JID, error) {
 	j, err := prepare(local, domain)
 	switch {
 	case err != nil:
-		return j, fmt.Errorf("%q can not be an account: a name has letters, digits, dots, hyphens and underscores, as in juliet@%s (%w)",
-			name, a.router.Domains()[0], ErrName)
-	case !j.IsBare() || !a.router.IsLocal(j.Domain):
-		return j, fmt.Errorf("%q is not at a domain of this box (%s): %w", name, strings.Join(a.router.Domains(), ", "), ErrName)
+		return j, refuse(ErrName, "%q can not be an account: a name has letters, digits, dots, hyphens and underscores, as in juliet@%s",
+			name, a.router.Domains()[0])
+	case !j.IsBare():
+		return j, refuse(ErrName, "%q is no account's address: it has a resource", name)
+	case !a.router.IsLocal(j.Domain):
+		return j, a.elsewhere(j)
 	}
 	return j, nil
+}
+
+// elsewhere says why an account at a domain that is not ours can not be meant.
+func (a *Accounts) elsewhere(j xmpp.JID) error {
+	kept := false
+	if err := a.router.Store.View(func(tx *store.Tx) error {
+		kept = store.Accounts.Has(tx, j.String())
+		return nil
+	}); err != nil {
+		return err
+	}
+	if kept {
+		return refuse(ErrUnserved, "%s is at %s, which this box no longer serves", j, j.Domain)
+	}
+	return refuse(ErrDomain, "%s is not a domain of this box (%s)", j.Domain, strings.Join(a.router.Domains(), ", "))
 }
 
 // record is what is stored of credentials.

@@ -120,7 +120,11 @@ func TestParse(t *testing.T) {
 		if (err == nil) != (want != "") || (err == nil && j.String() != want) {
 			t.Errorf("%q: %q, %v", in, j, err)
 		}
-		if err != nil && !errors.Is(err, ErrName) {
+		kind := ErrName
+		if strings.HasSuffix(in, "@verona.example") {
+			kind = ErrDomain
+		}
+		if err != nil && !errors.Is(err, kind) {
 			t.Errorf("%q: %v", in, err)
 		}
 	}
@@ -312,7 +316,7 @@ func TestClose(t *testing.T) {
 	if err != nil || o.end == nil {
 		t.Fatalf("%v; the session ended with %v", err, o.end)
 	}
-	if n := h.records(j); n != 2 { // the account and its move
+	if n := h.records(j); n != 3 { // the account, its move, and when it was last seen
 		t.Errorf("%d records are left", n)
 	}
 	for range 2 {

@@ -2,12 +2,14 @@ package accounts
 
 import (
 	"crypto/rand"
-	"fmt"
+	"errors"
 	"time"
 
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/sasl"
+
+	"mellium.im/xmpp/stanza"
 )
 
 // Role is what an account may do beside chatting.
@@ -41,10 +43,10 @@ func (a *Accounts) Create(account xmpp.JID, password string, role Role) (oneTime
 
 func exists(account xmpp.JID, old store.Account) error {
 	if old.Closed != nil {
-		return fmt.Errorf("%s was closed on %s, and its name stays with its former owner; choose another name: %w",
-			account, old.Closed.Format(time.DateOnly), ErrClosed)
+		return refuse(ErrClosed, "%s was closed on %s, and its name stays with its former owner for good; choose another name",
+			account, old.Closed.Format(time.DateOnly))
 	}
-	return fmt.Errorf("%s: %w", account, ErrExists)
+	return refuse(ErrExists, "%s: %v", account, ErrExists)
 }
 
 // newRecord derives the keys, outside of any transaction: that takes its time.
@@ -67,9 +69,10 @@ func open(tx *store.Tx, account xmpp.JID) (store.Account, error) {
 	acc, ok := store.Accounts.Get(tx, account.String())
 	switch {
 	case !ok:
-		return acc, fmt.Errorf("%s: %w", account, ErrNone)
+		return acc, refuse(ErrNone, "%s: %v", account, ErrNone)
 	case acc.Closed != nil:
-		return acc, fmt.Errorf("%s: %w", account, ErrClosed)
+		return acc, refuse(ErrClosed, "%s was closed on %s: nobody can log in to it any more, and its name and new address are kept for good",
+			account, acc.Closed.Format(time.DateOnly))
 	}
 	return acc, nil
 }
@@ -86,16 +89,62 @@ func (a *Accounts) SetPassword(account xmpp.JID, password string) (oneTime strin
 		if err != nil {
 			return err
 		}
-		acc.SHA1, acc.SHA256, acc.OneTime = fresh.SHA1, fresh.SHA256, fresh.OneTime
-		store.Accounts.Put(tx, account.String(), acc)
-		// RFC 6120 §4.9.3.16: what the streams were authenticated by is no more.
-		out.After(func() { ended = a.endSessions(account, "reset", "the password was changed: log in with the new one") })
+		a.replace(tx, out, account, acc, fresh, func() {
+			ended = a.endSessions(account, nil, "reset", "the password was changed: log in with the new one")
+		})
 		return nil
 	})
 	if err != nil {
 		return "", 0, err
 	}
 	return oneTime, ended, nil
+}
+
+func (a *Accounts) replace(tx *store.Tx, out *xmpp.Out, account xmpp.JID, acc, fresh store.Account, after func()) {
+	acc.SHA1, acc.SHA256, acc.OneTime = fresh.SHA1, fresh.SHA256, fresh.OneTime
+	store.Accounts.Put(tx, account.String(), acc)
+	out.After(after) // RFC 6120 §4.9.3.16: what the streams were authenticated by is no more.
+}
+
+// Standing is what an account's logins stand on: it changes with the password, whoever changes it.
+func (a *Accounts) Standing(tx *store.Tx, account xmpp.JID) (string, error) {
+	acc, err := open(tx, account)
+	if err != nil {
+		return "", xmpp.Errorf(stanza.ItemNotFound, "the account does not exist any more")
+	}
+	return string(acc.SHA256.StoredKey), nil
+}
+
+// ChangeOwn gives the account of a session another password and ends its other sessions. It does nothing where the standing is another one by
+// now: then the administrator has reset the password, and the session is about to end. It returns when all is durable; what the
+// owner may know is an *xmpp.StanzaError.
+func (a *Accounts) ChangeOwn(owner *xmpp.Session, standing, password string) error {
+	account := owner.JID.Bare()
+	fresh, _, err := newRecord(password)
+	var refused *sasl.PasswordError
+	switch {
+	case errors.As(err, &refused):
+		return xmpp.Errorf(stanza.NotAcceptable, "%s", refused.Text)
+	case err != nil:
+		return err
+	}
+	return a.router.Update(func(tx *store.Tx, out *xmpp.Out) error {
+		now, err := a.Standing(tx, account)
+		if err != nil {
+			return err
+		}
+		if now != standing {
+			return xmpp.Errorf(stanza.NotAuthorized, "the password was changed meanwhile: log in again")
+		}
+		acc, err := open(tx, account)
+		if err != nil {
+			return err
+		}
+		a.replace(tx, out, account, acc, fresh, func() {
+			a.endSessions(account, owner, "reset", "the password was changed in another client: log in with the new one")
+		})
+		return nil
+	})
 }
 
 // Remove deletes an account with all that is kept of it and tells its contacts. Its name may be given again. A closed account is not
@@ -122,10 +171,17 @@ func (a *Accounts) Close(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error {
 	if err != nil {
 		return err
 	}
+	now := time.Now().UTC()
+	last, seen := store.LastSeen.Get(tx, account.String())
+	if len(a.router.Sessions(account)) > 0 {
+		last, seen = store.Last{At: now}, true
+	}
 	if err := a.clear(tx, out, account, true, new(int)); err != nil {
 		return err
 	}
-	now := time.Now().UTC()
+	if seen { // the administrator goes on seeing when it was used
+		store.LastSeen.Put(tx, account.String(), last)
+	}
 	store.Accounts.Put(tx, account.String(), store.Account{Created: acc.Created, Closed: &now})
 	return nil
 }
@@ -140,18 +196,21 @@ func (a *Accounts) clear(tx *store.Tx, out *xmpp.Out, account xmpp.JID, forward 
 	store.ClearAccount(tx, account.String())
 	out.After(func() {
 		a.router.SetExists(account, false)
-		*ended = a.endSessions(account, "not-authorized", "the account does not exist any more")
+		*ended = a.endSessions(account, nil, "not-authorized", "the account does not exist any more")
 	})
 	return nil
 }
 
-func (a *Accounts) endSessions(account xmpp.JID, condition, text string) int {
+// endSessions ends an account's sessions but one (nil: all).
+func (a *Accounts) endSessions(account xmpp.JID, but *xmpp.Session, condition, text string) (ended int) {
 	a.router.EndEra(account)
-	list := a.router.Sessions(account)
-	for _, s := range list {
-		s.Close(&xmpp.StreamError{Condition: condition, Text: text})
+	for _, s := range a.router.Sessions(account) {
+		if s != but {
+			s.Close(&xmpp.StreamError{Condition: condition, Text: text})
+			ended++
+		}
 	}
-	return len(list)
+	return ended
 }
 
 // passwordLetters leaves out what is mistaken for something else when it is read aloud or copied by hand.
