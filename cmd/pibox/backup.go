@@ -22,18 +22,21 @@ const timeInName = "20060102T150405Z"
 func backupCmd(a *app) *cobra.Command {
 	var force bool
 	c := &cobra.Command{
-		Use:   "backup FILE",
+		Use:   "backup [FILE]",
 		Short: "Copy the database while the server serves",
 		Long: `Copy the database of the running server to FILE. The copy is consistent: all that was
 acknowledged before is in it. It holds messages and password hashes in the clear and is
 readable by you alone. The certificates in data_dir are not in it.
 
-FILE may be a folder, which gets a file named by the time, or - for standard output. FILE is
-there only when it is complete.`,
+FILE may be a folder, which gets a file named by the time, or - for standard output; without
+FILE it is the current folder. The file is there only when it is complete.`,
 		Example: "  pibox backup /mnt/usb/\n  pibox backup - | age -r age1… > pibox.age",
-		Args:    cobra.ExactArgs(1),
+		Args:    cobra.MaximumNArgs(1),
 		RunE: ran(func(ctx context.Context, args []string) error {
-			if args[0] == "-" {
+			switch {
+			case len(args) == 0:
+				return a.backupToFile(ctx, ".", force)
+			case args[0] == "-":
 				return a.backupToOutput(ctx)
 			}
 			return a.backupToFile(ctx, args[0], force)
@@ -66,6 +69,9 @@ func (a *app) backupToFile(ctx context.Context, path string, force bool) error {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, "pibox-"+a.now().UTC().Format(timeInName)+".db")
 	}
+	if dir := filepath.Dir(path); !exists(dir) {
+		return admin.Errorf(admin.CodeNotFound, "there is no folder %s; nothing was written", dir).Then("Make the folder first: 'mkdir -p %s'.", dir)
+	}
 	if !force && exists(path) {
 		return admin.Errorf(admin.CodeExists, "%s is there already", path).Then("Name another file, or replace it with --force.")
 	}
@@ -97,7 +103,7 @@ func writeDurably(path string, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".pibox-*.part") // mode 0600
 	if err != nil {
-		return fmt.Errorf("%w; nothing was written", err)
+		return mayNot(fmt.Errorf("%w; nothing was written", err), "write to", dir)
 	}
 	defer func() {
 		if err != nil {

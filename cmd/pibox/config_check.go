@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"pibox/internal/admin"
 	"pibox/internal/config"
 )
 
@@ -20,6 +24,9 @@ Exits with 0 where the server would start with the file, with 2 where it would n
 		Args:    cobra.MaximumNArgs(1),
 		RunE: ran(func(_ context.Context, args []string) error {
 			if len(args) > 0 {
+				if _, err := os.Stat(args[0]); errors.Is(err, fs.ErrNotExist) {
+					return admin.Errorf(admin.CodeNotFound, "%s: there is no such file", args[0]).Then("'pibox config example' prints one to start from.")
+				}
 				a.configFile = args[0]
 			}
 			_, problems := a.load()

@@ -79,11 +79,12 @@ func runScripts(t *testing.T, dir, configuration string) {
 			return os.WriteFile(filepath.Join(e.WorkDir, "pibox.toml"), []byte(configuration), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": cmdServe,
-			"stop":  cmdStop,
-			"exits": cmdExits,
-			"mode":  cmdMode,
-			"store": cmdStore,
+			"serve":  cmdServe,
+			"stop":   cmdStop,
+			"exits":  cmdExits,
+			"denied": cmdDenied,
+			"mode":   cmdMode,
+			"store":  cmdStore,
 		},
 	})
 }
@@ -181,6 +182,21 @@ func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
 	if fmt.Sprint(code) != args[0] {
 		ts.Fatalf("%v: exit code %d, want %s", args[1:], code, args[0])
 	}
+}
+
+// cmdDenied runs a command as a user who may not do everything, and wants exit code 4: denied pibox restore one.db
+func cmdDenied(ts *testscript.TestScript, _ bool, args []string) {
+	if os.Geteuid() != 0 {
+		cmdExits(ts, false, append([]string{"4"}, args...))
+		return
+	}
+	for dir := ts.Getenv("WORK"); dir != filepath.Clean(os.TempDir()) && dir != "/"; dir = filepath.Dir(dir) {
+		ts.Check(os.Chmod(dir, 0o755))
+	}
+	for _, name := range []string{"text", "pibox.toml"} {
+		ts.Check(os.Chmod(filepath.Join(ts.Getenv("WORK"), name), 0o644))
+	}
+	cmdExits(ts, false, append([]string{"4", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, args...))
 }
 
 // cmdStore makes a new database: store pibox.db; or with a second argument

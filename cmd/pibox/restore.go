@@ -21,7 +21,7 @@ func restoreCmd(a *app) *cobra.Command {
 read from standard input. A database that is there is left alone, or, with --replace, kept
 beside under another name.`,
 		Example: "  systemctl stop pibox\n  pibox restore /mnt/usb/pibox-20261122T120000Z.db --replace\n  systemctl start pibox",
-		Args:    cobra.ExactArgs(1),
+		Args:    needs("FILE", "/mnt/usb/pibox-20261122T120000Z.db"),
 		RunE: ran(func(ctx context.Context, args []string) error {
 			cfg, err := a.checked()
 			if err != nil {

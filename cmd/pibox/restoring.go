@@ -107,7 +107,8 @@ func errRunning() *admin.Error {
 
 // mayNot tells a person whom the system refused what to do; other errors it leaves alone.
 func mayNot(err error, what, path string) error {
-	if !errors.Is(err, fs.ErrPermission) {
+	var known *admin.Error
+	if !errors.Is(err, fs.ErrPermission) || errors.As(err, &known) {
 		return err
 	}
 	return admin.Errorf(admin.CodeForbidden, "this user may not %s %s", what, path).

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -61,9 +62,12 @@ func (a *app) root() *cobra.Command {
 		Short:         "Chat that a family runs itself",
 		Long:          rootLong,
 		Example:       "  pibox serve\n  pibox user add juliet\n  pibox status",
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetVersionTemplate(versionText() + "\n")
+	root.SetHelpCommand(helpCmd(root))
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configFile, "config", "", "configuration `file` (default: $PIBOX_CONFIG, else the user's or "+config.SystemFile+" where there is one)")
 	flags.StringVar(&a.dataDir, "data-dir", "", "`folder` of the database, in place of data_dir in the file; the socket is in it too")
@@ -79,6 +83,37 @@ func (a *app) root() *cobra.Command {
 	)
 	root.AddCommand(childCmds(a)...)
 	return root
+}
+
+// helpCmd is cobra's own, but a command that does not exist is wrong usage.
+func helpCmd(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about a command", Example: "  pibox help user add",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return fmt.Errorf("unknown command %q for %q", rest[0], c.CommandPath())
+			}
+			c.InitDefaultHelpFlag()
+			return c.Help()
+		},
+	}
+}
+
+// needs wants the one argument that a command names, and tells of it by an example.
+func needs(name, example string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return fmt.Errorf("'%s' needs %s, such as '%s %s'", c.CommandPath(), name, c.CommandPath(), example)
+		case len(args) > 1:
+			return fmt.Errorf("'%s' takes one %s; there is %q too much", c.CommandPath(), name, args[1])
+		}
+		return nil
+	}
 }
 
 // jsonFlag gives a command --json.

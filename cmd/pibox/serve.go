@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -29,9 +32,29 @@ certificate authority of its own.`,
 					return usageError{"--domain: " + err.Error()}
 				}
 			}
-			return a.program.Serve(ctx, cfg, a.out)
+			if err := usable(cfg.DataDir); err != nil {
+				return err
+			}
+			err = a.program.Serve(ctx, cfg, a.out)
+			return mayNot(err, "make the admin socket", cfg.Admin.Socket)
 		}),
 	}
 	c.Flags().StringSliceVar(&domains, "domain", nil, "`domain` to serve, in place of domains in the file; can be repeated")
 	return c
+}
+
+// usable makes the data folder where there is none, and tells where this user may not write to it: no waiting changes that.
+func usable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return mayNot(err, "make the folder", dir)
+	}
+	f, err := os.CreateTemp(dir, ".pibox-*.part")
+	if errors.Is(err, fs.ErrPermission) {
+		return mayNot(err, "write to", dir)
+	}
+	if err == nil { // anything else, such as a full disk, the server itself goes on about
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+	}
+	return nil
 }

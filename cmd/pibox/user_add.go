@@ -20,7 +20,7 @@ func userAddCmd(a *app) *cobra.Command {
 At a terminal the password is asked for; an empty one, and any other case without
 --password-stdin, makes a random one that is shown once.`,
 		Example: "  pibox user add juliet\n  pibox user add juliet@family.example --generate --json\n  pass show juliet | pibox user add juliet --password-stdin",
-		Args:    cobra.ExactArgs(1),
+		Args:    needs("NAME", "juliet"),
 		RunE: ran(func(ctx context.Context, args []string) error {
 			if err := from.check(); err != nil {
 				return err

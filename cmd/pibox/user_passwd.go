@@ -18,7 +18,7 @@ func userPasswdCmd(a *app) *cobra.Command {
 At a terminal the password is asked for; an empty one, and any other case without
 --password-stdin, makes a random one that is shown once.`,
 		Example: "  pibox user passwd juliet\n  pibox user passwd juliet --generate",
-		Args:    cobra.ExactArgs(1),
+		Args:    needs("NAME", "juliet"),
 		RunE: ran(func(ctx context.Context, args []string) error {
 			if err := from.check(); err != nil {
 				return err

@@ -18,7 +18,7 @@ func userRemoveCmd(a *app) *cobra.Command {
 With --forward an account that announced a move is closed instead: nobody logs in any more, and its
 contacts are told the new address when they ask. Wait until they had time to follow: 90 days are usual.`,
 		Example: "  pibox user remove juliet\n  pibox user remove juliet@family.example --yes\n  pibox user remove juliet --forward",
-		Args:    cobra.ExactArgs(1),
+		Args:    needs("NAME", "juliet"),
 		RunE: ran(func(ctx context.Context, args []string) error {
 			u, err := a.openUser(ctx, args[0])
 			if err != nil {
