@@ -137,6 +137,10 @@ func (b *fakeBox) Status(context.Context, admin.StatusRequest) (admin.StatusResp
 	return s, nil
 }
 
+func (b *fakeBox) Authority(context.Context, admin.AuthorityRequest) (admin.AuthorityResponse, error) {
+	return admin.AuthorityResponse{PEM: "-----BEGIN CERTIFICATE-----\n"}, nil
+}
+
 func (b *fakeBox) Backup(_ context.Context, _ admin.BackupRequest, w io.Writer) (admin.BackupResponse, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -76,6 +76,7 @@ func (a *app) root() *cobra.Command {
 		serveCmd(a),
 		userCmd(a),
 		statusCmd(a),
+		authorityCmd(a),
 		backupCmd(a),
 		restoreCmd(a),
 		configCmd(a),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -53,6 +54,10 @@ func (a *app) printStatus(s admin.StatusResponse) error {
 	row("Domains", "%s", strings.Join(s.Domains, ", "))
 	for _, l := range s.Listeners {
 		row(l.Service, "%s", l.Address)
+	}
+	for _, c := range s.Certificates {
+		row("TLS", "certificate of %s, until %s", c.Domain, c.Expires.Format(time.DateOnly))
+		fmt.Fprintf(w, "\tSHA-256 %s\n", c.SHA256)
 	}
 	row("Accounts", "%d, %s connected", s.Users, plural(s.Sessions, "device"))
 	row("Servers", "%d in, %d out, %s waiting", s.ServersIn, s.ServersOut, plural(s.Queued, "stanza"))

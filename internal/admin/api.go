@@ -39,6 +39,9 @@ type API interface {
 	UserRemove(ctx context.Context, req UserRemoveRequest) (UserRemoveResponse, error)
 	// Status tells how the box is.
 	Status(ctx context.Context, req StatusRequest) (StatusResponse, error)
+	// Authority returns the certificate of the family's authority. Errors:
+	// CodeNotFound (every domain has a certificate of its own).
+	Authority(ctx context.Context, req AuthorityRequest) (AuthorityResponse, error)
 	// Backup writes a consistent copy of the database to w while the box goes
 	// on serving. A write to w may wait for a slow reader for up to
 	// writeTimeout, so no database transaction may be open during it.
@@ -158,6 +161,8 @@ type StatusResponse struct {
 	ServersOut int `json:"servers_out"` // connections to other servers
 	Queued     int `json:"queued"`      // stanzas waiting for other servers
 
+	Certificates []Certificate `json:"certificates"`
+
 	Store  StoreStatus `json:"store"`
 	Memory int64       `json:"memory"` // resident bytes
 }
@@ -166,6 +171,27 @@ type StatusResponse struct {
 type ListenAddress struct {
 	Service string `json:"service"` // c2s, c2s-tls, s2s, s2s-tls
 	Address string `json:"address"`
+}
+
+// Certificate is what clients of a domain are shown.
+type Certificate struct {
+	Domain  string    `json:"domain"`
+	SHA256  string    `json:"sha256"` // fingerprint: AB:CD:…
+	Expires time.Time `json:"expires"`
+	// Family tells that it is of the family's own authority, which clients do not know by themselves.
+	Family bool `json:"family"`
+}
+
+// AuthorityRequest asks for the family's certificate authority.
+type AuthorityRequest struct{}
+
+// AuthorityResponse is a certificate that is public: who trusts it trusts this box under its names.
+type AuthorityResponse struct {
+	Path    string    `json:"path"` // on the box
+	PEM     string    `json:"pem"`
+	SHA256  string    `json:"sha256"` // fingerprint: AB:CD:…
+	Names   []string  `json:"names"`  // domains that it may vouch for
+	Expires time.Time `json:"expires"`
 }
 
 // StoreStatus tells about the database file; sizes are in bytes.

@@ -52,6 +52,11 @@ func (c *Client) Status(ctx context.Context, req StatusRequest) (StatusResponse,
 	return Do[StatusResponse](ctx, c, methodStatus, req, nil)
 }
 
+// Authority implements API.
+func (c *Client) Authority(ctx context.Context, req AuthorityRequest) (AuthorityResponse, error) {
+	return Do[AuthorityResponse](ctx, c, methodAuthority, req, nil)
+}
+
 // Backup implements API. What was written to w is a backup only when the
 // error is nil.
 func (c *Client) Backup(ctx context.Context, req BackupRequest, w io.Writer) (BackupResponse, error) {

@@ -15,6 +15,7 @@ const (
 	methodUserPassword = "user.password"
 	methodUserRemove   = "user.remove"
 	methodStatus       = "status"
+	methodAuthority    = "authority"
 	methodBackup       = "backup"
 )
 
@@ -34,6 +35,7 @@ func Methods(api API) []Method {
 		Call(methodUserPassword, api.UserPassword),
 		Call(methodUserRemove, api.UserRemove),
 		Call(methodStatus, api.Status),
+		Call(methodAuthority, api.Authority),
 		Stream(methodBackup, api.Backup),
 	}
 }

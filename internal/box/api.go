@@ -2,6 +2,8 @@ package box
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"pibox/internal/admin"
+	"pibox/internal/reach"
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/accounts"
@@ -252,7 +255,7 @@ func (d *Daemon) Status(context.Context, admin.StatusRequest) (admin.StatusRespo
 	snap := d.health.Snapshot()
 	resp := admin.StatusResponse{
 		Version: d.version, PID: os.Getpid(), State: string(snap.State), Since: snap.Since, Started: d.started, Reasons: d.reasons(),
-		Domains: []string{}, Listeners: []admin.ListenAddress{}, Memory: residentBytes(),
+		Domains: []string{}, Listeners: []admin.ListenAddress{}, Certificates: []admin.Certificate{}, Memory: residentBytes(),
 		Store: admin.StoreStatus{Path: StorePath(d.cfg), Schema: store.Schema()},
 	}
 	if fi, err := os.Stat(resp.Store.Path); err == nil {
@@ -267,6 +270,7 @@ func (d *Daemon) Status(context.Context, admin.StatusRequest) (admin.StatusRespo
 		return resp, nil
 	}
 	resp.Domains, resp.Listeners = slices.Clone(s.box.Router.Domains()), s.addresses()
+	resp.Certificates = s.certificates()
 	s.box.Router.EachSession(func(*xmpp.Session) { resp.Sessions++ })
 	if s.servers != nil {
 		resp.ServersIn, resp.ServersOut, resp.Queued = s.servers.Counts()
@@ -278,6 +282,36 @@ func (d *Daemon) Status(context.Context, admin.StatusRequest) (admin.StatusRespo
 		return nil
 	})
 	return resp, err
+}
+
+// Authority implements admin.API.
+func (d *Daemon) Authority(context.Context, admin.AuthorityRequest) (resp admin.AuthorityResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	raw := s.certs.AuthorityPEM()
+	if raw == nil {
+		return resp, admin.Errorf(admin.CodeNotFound, "this box has no certificate authority: every domain has a certificate of its own")
+	}
+	block, _ := pem.Decode(raw)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return resp, err
+	}
+	return admin.AuthorityResponse{
+		Path: s.authorityPath(), PEM: string(raw), SHA256: reach.Fingerprint(cert), Names: cert.PermittedDNSDomains, Expires: cert.NotAfter,
+	}, nil
+}
+
+func (s *service) certificates() []admin.Certificate {
+	list := []admin.Certificate{}
+	for _, c := range s.certs.Served() {
+		list = append(list, admin.Certificate{
+			Domain: c.Domain, SHA256: reach.Fingerprint(c.Certificate), Expires: c.Certificate.NotAfter, Family: c.Own,
+		})
+	}
+	return list
 }
 
 func freeBytes(dir string) (int64, error) {

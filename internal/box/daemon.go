@@ -279,8 +279,7 @@ func (d *Daemon) firstAdministrator(s *service) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(d.out, "\nThis box is new. Its first administrator:\n\n    address   %s\n    password  %s   (shown only now; change it after logging in)\n\n"+
-		"Clients that ask: the box's certificate authority is %s\n\n", j, password, s.authorityPath())
+	_, err = io.WriteString(d.out, s.welcome(j, password))
 	return err
 }
 

@@ -47,7 +47,7 @@ func NewLEDs(h *Health, cfg LEDConfig, log *slog.Logger) *LEDs {
 func (l *LEDs) Run(ctx context.Context) {
 	lights := l.find()
 	if len(lights) == 0 {
-		l.log.Info("health: no light to show the state on")
+		l.log.Info("health: no light to show the state on (normal where there is no LED)")
 		return
 	}
 	defer func() {

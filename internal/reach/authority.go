@@ -73,7 +73,7 @@ func (cs *Certificates) readOrMake(names []string) (*authority, error) {
 		}
 		a := &authority{old, key}
 		if a.covers(names) {
-			return a, nil
+			return a, os.Chmod(certPath, public) // earlier versions made it for the box alone
 		}
 		names = append(names, old.PermittedDNSDomains...)
 		cs.config.Log.Warn("the family's certificate authority is made anew for more domains: devices that trust it have to be given the new file", "file", certPath)
@@ -82,7 +82,7 @@ func (cs *Certificates) readOrMake(names []string) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &authority{cert, key}, writeFile(certPath, encodeCert(cert.Raw))
+	return &authority{cert, key}, writeFile(certPath, encodeCert(cert.Raw), public)
 }
 
 func makeKey(path string) (*ecdsa.PrivateKey, error) {
@@ -94,7 +94,7 @@ func makeKey(path string) (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key, writeFile(path, raw)
+	return key, writeFile(path, raw, secret)
 }
 
 func readKey(path string) (*ecdsa.PrivateKey, error) {
@@ -212,10 +212,16 @@ func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// writeFile replaces a file as a whole, durably, readable by the box alone. What is there already is left alone.
-func writeFile(path string, data []byte) error {
+// The modes of files: a certificate is for everybody who gets to the folder, a key for the box alone.
+const (
+	public fs.FileMode = 0o644
+	secret fs.FileMode = 0o600
+)
+
+// writeFile replaces a file as a whole, durably. What is there already is left alone, but for its mode.
+func writeFile(path string, data []byte, mode fs.FileMode) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
-		return nil
+		return os.Chmod(path, mode)
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
 	if err != nil {
@@ -223,7 +229,7 @@ func writeFile(path string, data []byte) error {
 	}
 	defer func() { _ = os.Remove(tmp.Name()) }()
 	_, err = tmp.Write(data)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+	if err := errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp.Name(), path); err != nil {

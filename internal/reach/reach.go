@@ -9,6 +9,7 @@
 package reach
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -143,6 +144,33 @@ func (cs *Certificates) AuthorityPEM() []byte {
 	return encodeCert(cs.authority.cert.Raw)
 }
 
+// Served is the certificate that a domain shows to its clients.
+type Served struct {
+	Domain      string
+	Certificate *x509.Certificate
+	Own         bool // issued by the family's authority
+}
+
+// Served are the certificates in use, in the order of the configured domains.
+func (cs *Certificates) Served() (list []Served) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for _, d := range cs.config.Domains {
+		for _, e := range cs.byName {
+			if e.domain == d {
+				list = append(list, Served{d, e.cert.Leaf, e.files == (Files{})})
+			}
+		}
+	}
+	return list
+}
+
+// Fingerprint is a certificate's SHA-256 as clients show it: pairs of upper-case hexadecimal digits, with colons.
+func Fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
+}
+
 // Expiry is the domain whose certificate ends first, and when; for the health of the box.
 func (cs *Certificates) Expiry() (domain string, at time.Time) {
 	cs.mu.Lock()
@@ -236,7 +264,7 @@ func (cs *Certificates) leaf(e *entry) error {
 	}
 	cert, pem, err := cs.authority.issue(e.name, cs.clock(), e.cert)
 	if err == nil {
-		err = writeFile(path, pem)
+		err = writeFile(path, pem, secret)
 	}
 	if err != nil {
 		return fmt.Errorf("making a certificate for %s: %w", e.domain, err)
