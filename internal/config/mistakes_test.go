@@ -3,6 +3,7 @@ package config
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -217,6 +218,23 @@ func TestBytes(t *testing.T) {
 		var b Bytes
 		if err := b.UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q was read as %d", text, b)
+		}
+	}
+}
+
+// One mistake in the syntax is told once, on the line that a person has to change.
+func TestLineOfSyntaxMistakes(t *testing.T) {
+	for text, line := range map[string]int{
+		"domains = [\"a.example\"\n[c2s]\nlisten = [\":5222\"]\n":           1,
+		"[c2s]\nlisten = [\n  \":5222\"\n  \":5223\"\n]\n":                  3,
+		"language = \"de\"\n\n[c2s\nlisten = [\":5222\"]\n":                 3,
+		"[c2s]\nkeepalive = \"5m\nlisten_tls = []\nlisten = [\":1\"]\n\"\n": 2,
+		"language = de\n[c2s]\n":                                            1,
+		"domains = [\"a.example\"]\nlanguage\n[c2s]\n":                      2,
+	} {
+		_, problems := Parse("pibox.toml", text, time.Now())
+		if len(problems) != 1 || problems[0].Line != line {
+			t.Errorf("%q: %v, want line %d alone", text, problems, line)
 		}
 	}
 }

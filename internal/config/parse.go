@@ -29,7 +29,10 @@ func parseTOML(text string, r *report) map[string]any {
 			r.put(Problem{Text: err.Error()})
 			return nil
 		}
-		line := pe.Position.Line
+		line := mistakeLine(text, pe)
+		if len(r.problems) > 0 && strings.Trim(lineOf(text, line), " \t\r") == `"` {
+			return nil // the other end of a string that was told already
+		}
 		r.put(Problem{Line: line, Key: pe.LastKey, Text: "not TOML: " + strings.TrimSuffix(pe.Message, ".")})
 		var ok bool
 		if text, ok = blankLine(text, line); !ok {
@@ -37,6 +40,28 @@ func parseTOML(text string, r *report) map[string]any {
 		}
 	}
 	return nil
+}
+
+// mistakeLine is the line that a person has to change. The parser notices what is missing at the end of a line only in a later one.
+func mistakeLine(text string, pe toml.ParseError) int {
+	line := pe.Position.Line
+	if strings.Contains(pe.Message, `to end table name, but got '\n'`) {
+		line--
+	}
+	if strings.Contains(pe.Message, "array terminator") { // the one before has no comma, or the list no end
+		for line--; line > 1 && strings.TrimSpace(lineOf(text, line)) == ""; {
+			line--
+		}
+	}
+	return max(line, 1)
+}
+
+func lineOf(text string, line int) string {
+	lines := strings.Split(text, "\n")
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	return lines[line-1]
 }
 
 // blankLine empties a line that holds one whole key and value. Any other, such
