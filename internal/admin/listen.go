@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // maxPath is what fits into sockaddr_un.sun_path, with its final zero, less
@@ -101,6 +102,23 @@ func groupOf(path string) int {
 	return int(info.Sys().(*syscall.Stat_t).Gid)
 }
 
+// lockOf takes the lock of a file. A daemon that was killed while it started a child leaves the lock with that child for the moment until the
+// child runs its own program: as long as the process that took it is gone, it is waited for, 5 s at the most.
+func lockOf(f *os.File) error {
+	for until := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(until) {
+			return err
+		}
+		text := make([]byte, 16)
+		n, _ := f.ReadAt(text, 0)
+		pid, convErr := strconv.Atoi(strings.TrimSpace(string(text[:n])))
+		if convErr != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return err
+		}
+	}
+}
+
 // takeLock makes this process the only daemon of the socket at path.
 func takeLock(path string) (*os.File, error) {
 	name := path + ".lock"
@@ -108,7 +126,7 @@ func takeLock(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock of the admin socket: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	err = lockOf(f)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		who := "another pibox"
 		if pid, err := os.ReadFile(name); err == nil && len(pid) > 0 {

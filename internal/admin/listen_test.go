@@ -4,11 +4,13 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestListenMode(t *testing.T) {
@@ -113,4 +115,29 @@ func answers(t *testing.T, path string) bool {
 	}
 	_ = conn.Close()
 	return true
+}
+
+// A daemon that was killed while it started a child: the child has the lock for a moment.
+func TestListenAfterAKill(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	held, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(held.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.WriteString(strconv.Itoa(gone.Process.Pid) + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(100*time.Millisecond, func() { _ = held.Close() })
+	l, err := Listen(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
 }
