@@ -166,7 +166,12 @@ func (b *Box) end(sig syscall.Signal) {
 		return
 	}
 	_ = b.cmd.Process.Signal(sig)
-	<-b.done
+	select {
+	case <-b.done:
+	case <-time.After(15 * time.Second): // it leaves within 5 s, or not at all
+		_ = b.cmd.Process.Kill()
+		<-b.done
+	}
 	b.cmd = nil
 }
 

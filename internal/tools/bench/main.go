@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -37,7 +36,7 @@ type report struct {
 func main() {
 	binary := flag.String("pibox", "bin/pibox", "the `program` to measure")
 	runs := flag.Int("runs", 3, "how often; the table shows medians")
-	dir := flag.String("dir", "bin/bench", "`folder` for the servers' data, on the disk that counts")
+	dir := flag.String("dir", "bin", "`folder` for the servers' data, on the disk that counts")
 	out := flag.String("json", "bin/bench.json", "`file` for all figures")
 	alone := flag.Bool("alone", false, "without Prosody")
 	only := flag.String("only", "", "one measure: "+strings.Join(measureNames(), ", "))
@@ -58,6 +57,10 @@ func bench(ctx context.Context, binary, dir, out string, runs int, alone bool, o
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
+	if dir, err = os.MkdirTemp(dir, "bench-"); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
 	servers, err := prepared(ctx, binary, dir, alone)
 	if err != nil {
 		return err
@@ -73,7 +76,7 @@ func bench(ctx context.Context, binary, dir, out string, runs int, alone bool, o
 				if only != "" && m.name != only {
 					continue
 				}
-				if err := m.run(ctx, s, f); err != nil {
+				if err := within(ctx, m, s, f); err != nil {
 					return fmt.Errorf("%s, %s: %w", s.name(), m.name, err)
 				}
 			}
@@ -93,7 +96,14 @@ func bench(ctx context.Context, binary, dir, out string, runs int, alone bool, o
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(out, append(raw, '\n'), 0o644), os.RemoveAll(dir))
+	return os.WriteFile(out, append(raw, '\n'), 0o644)
+}
+
+// within gives a measure its time.
+func within(ctx context.Context, m measure, s server, f figures) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	return m.run(ctx, s, f)
 }
 
 func prepared(ctx context.Context, binary, dir string, alone bool) ([]server, error) {

@@ -175,7 +175,12 @@ func (p *prosodyServer) ended() <-chan struct{} { return p.done }
 func (p *prosodyServer) stop() {
 	if p.cmd != nil {
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		<-p.done
+		select {
+		case <-p.done:
+		case <-time.After(3 * time.Second): // 0.12.3 does not end when a client leaves at the same time (mod_c2s.lua:469)
+			_ = p.cmd.Process.Kill()
+			<-p.done
+		}
 		p.cmd = nil
 	}
 }
