@@ -58,15 +58,15 @@ func (a *app) execute(ctx context.Context, args []string) int {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "pibox",
-		Short:         "Chat that a family runs itself",
-		Long:          rootLong,
-		Example:       "  pibox serve\n  pibox user add juliet\n  pibox status",
-		Version:       version,
+		Use:     "pibox",
+		Short:   "Chat that a family runs itself",
+		Long:    rootLong,
+		Example: "  pibox serve\n  pibox user add juliet\n  pibox status",
+		// No template, for this or for help: with text/template in it the linker keeps 2 MB of methods that nobody calls.
+		Version:       versionWords(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetVersionTemplate(versionText() + "\n")
 	root.SetHelpCommand(helpCmd(root))
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configFile, "config", "", "configuration `file` (default: $PIBOX_CONFIG, else the user's or "+config.SystemFile+" where there is one)")

@@ -16,13 +16,13 @@ func versionCmd(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: ran(func(context.Context, []string) error {
 			a.print(map[string]string{"version": version, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH},
-				"%s", versionText())
+				"pibox version %s", versionWords())
 			return nil
 		}),
 	}
 	return a.jsonFlag(c)
 }
 
-func versionText() string {
-	return fmt.Sprintf("pibox %s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+func versionWords() string {
+	return fmt.Sprintf("%s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
