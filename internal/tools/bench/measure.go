@@ -362,6 +362,16 @@ func writes(ctx context.Context, s server, f figures) error {
 					}
 				}
 				return nil
+			}),
+			perWrite(s, f, "write_pep_kb", isolated, func() error {
+				for i := range isolated {
+					mood := fmt.Sprintf("<mood xmlns='http://jabber.org/protocol/mood'><happy/><text>day %d</text></mood>", i)
+					if err := c.Set(ctx, "", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='http://jabber.org/protocol/mood'><item id='current'>"+
+						mood+"</item></publish></pubsub>"); err != nil {
+						return err
+					}
+				}
+				return nil
 			}))
 	})
 }

@@ -34,6 +34,8 @@ var rows = []row{
 	{"write_bulk_kb_ms", "… ms", 0},
 	{"write_offline_kb", "kB written per offline message, one by one", 0},
 	{"write_offline_kb_ms", "… ms", 0},
+	{"write_pep_kb", "kB written per small PEP publication, one by one", 0},
+	{"write_pep_kb_ms", "… ms", 0},
 }
 
 func targets() map[string]float64 {
