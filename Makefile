@@ -102,3 +102,7 @@ torture: build ## kill it ROUNDS (200) times under load (SEED): nothing acknowle
 bench: build ## measure it beside Debian's Prosody (installs that): docs/performance.md
 	internal/interop/setup.sh
 	$(GO) run ./internal/tools/bench -pibox bin/pibox
+
+.PHONY: prove
+prove: ## build faults in on purpose, and see that torture finds each
+	$(GO) run ./internal/tools/torture -prove
