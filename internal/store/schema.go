@@ -15,6 +15,7 @@ var metaTable = Table[string]{"meta"}
 // migration is never changed.
 var migrations = []func(*bolt.Tx) error{
 	func(b *bolt.Tx) error { return createTables(b, schema1) },
+	func(b *bolt.Tx) error { return createTables(b, schema2) },
 }
 
 func createTables(b *bolt.Tx, names []string) error {

@@ -25,6 +25,9 @@ type Tx struct {
 // must not block. In a View it is dropped.
 func (tx *Tx) OnCommit(f func()) { tx.effects = append(tx.effects, f) }
 
+// Wrote tells whether the operation changed anything so far.
+func (tx *Tx) Wrote() bool { return tx.writes > 0 }
+
 // Err is the failure that sticks to the transaction.
 func (tx *Tx) Err() error { return tx.err }
 
@@ -172,6 +175,20 @@ func (t Table[T]) From(tx *Tx, start string, parts ...string) func(yield func(st
 			}
 		}
 	}
+}
+
+// last is the record with the greatest key.
+func (t Table[T]) last(tx *Tx) (key string, v T, ok bool) {
+	b := tx.bucket(t.name)
+	if b == nil {
+		return "", v, false
+	}
+	k, raw := b.Cursor().Last()
+	if k == nil {
+		return "", v, false
+	}
+	v, ok = t.decode(tx, string(k), raw)
+	return string(k), v, ok
 }
 
 // Count counts the records under the parts.

@@ -11,6 +11,20 @@ import (
 
 // FromSession takes a complete element from a client's stream. A stream error ends the connection.
 func (r *Router) FromSession(s *Session, el *frame.Element) *StreamError {
+	return r.FromSessionWith(s, el, nil)
+}
+
+// FromSessionWith is FromSession with a receipt, which may be done before it returns. With a stream error it is never done.
+func (r *Router) FromSessionWith(s *Session, el *frame.Element, rc *Receipt) *StreamError {
+	rc.hold()
+	if err := r.fromSession(s, el, rc); err != nil {
+		return err
+	}
+	rc.release()
+	return nil
+}
+
+func (r *Router) fromSession(s *Session, el *frame.Element, rc *Receipt) *StreamError {
 	st, err := NewStanza(el)
 	if st.Kind == NoStanza || el.NS != NSClient {
 		return &StreamError{Condition: "unsupported-stanza-type", Text: "only message, presence and iq are stanzas"}
@@ -20,7 +34,7 @@ func (r *Router) FromSession(s *Session, el *frame.Element) *StreamError {
 		return &StreamError{Condition: "invalid-from", Text: "a client can not speak for another address"}
 	}
 	st = st.Addressed(s.JID, st.To)
-	rq := &Request{Stanza: st, Router: r, Session: s}
+	rq := &Request{Stanza: st, Router: r, Session: s, receipt: rc}
 	if err == nil {
 		err = checkIQ(st)
 	}
@@ -84,7 +98,7 @@ func (r *Router) Send(st *Stanza) { r.route(&Request{Stanza: st, Router: r}) }
 // Send routes a stanza in the place of the request, e.g. what an Outbound handler lets go on: what its sender sent to the same
 // recipient later does not overtake it.
 func (rq *Request) Send(st *Stanza) {
-	next := &Request{Stanza: st, Router: rq.Router}
+	next := &Request{Stanza: st, Router: rq.Router, Note: rq.Note, receipt: rq.receipt}
 	if pairOf(next) == pairOf(rq) {
 		next.behind = rq.behind
 	}
@@ -194,10 +208,10 @@ func (r *Router) run(rq *Request, c Class) {
 	switch {
 	case !ok:
 		r.inOrder(rq, func() { r.unhandled(rq) })
-	case rt.tx != nil:
-		r.Commit(rq, rt.tx, nil)
-	default:
+	case rt.now != nil:
 		r.inOrder(rq, func() { r.guard(rq, rt.now) })
+	default:
+		r.Commit(rq, rt.tx, nil)
 	}
 }
 
@@ -209,18 +223,23 @@ func (r *Router) Commit(rq *Request, h TxHandler, done func(error)) {
 	}
 	pair := pairOf(rq)
 	flight := r.order.enter(pair, rq.behind)
+	rq.receipt.hold()
 	r.Store.Submit(&store.Op{
 		Size: len(rq.Raw),
 		Run: func(tx *store.Tx) error {
-			out := &Out{r: r, tx: tx, pair: pair, flight: flight}
+			out := &Out{r: r, tx: tx, pair: pair, flight: flight, rc: rq.receipt}
 			rq.done, rq.out = false, out
 			defer func() { rq.out = nil }()
 			if err := h(tx, out, rq); err != nil {
 				return err
 			}
+			if tx.Wrote() {
+				rq.receipt.commit(tx)
+			}
 			return out.err
 		},
 		Done: func(err error) {
+			defer rq.receipt.release()
 			if err != nil {
 				r.fail(rq, err)
 			}

@@ -18,7 +18,9 @@ type inFlight struct{ after []func(behind *inFlight) }
 func (f *inFlight) add(rq *Request, do func()) {
 	size := len(rq.Raw) + waitCost
 	rq.Router.Store.Hold(size)
+	rq.receipt.hold()
 	f.after = append(f.after, func(behind *inFlight) {
+		defer rq.receipt.release()
 		rq.Router.Store.Hold(-size)
 		rq.behind = behind
 		do()

@@ -8,6 +8,7 @@ type Out struct {
 	tx     *store.Tx
 	pair   pair      // of the stanza that the transaction handles; flight is nil where there is none
 	flight *inFlight // its place in the pair's order
+	rc     *Receipt  // of that stanza
 	depth  int
 	err    error
 }
@@ -59,7 +60,7 @@ func (o *Out) Reply(rq *Request, payload []byte) {
 // Emit routes a stanza at once. It is for use within an effect: in the place of the stanza that the transaction handled, so that
 // what its sender sent to the same recipient later does not overtake it.
 func (o *Out) Emit(st *Stanza) {
-	rq := &Request{Stanza: st, Router: o.r}
+	rq := &Request{Stanza: st, Router: o.r, receipt: o.rc}
 	if o.flight != nil && pairOf(rq) == o.pair {
 		rq.behind = o.flight
 	}
@@ -75,13 +76,16 @@ func (o *Out) EmitFor(s *Session, st *Stanza) {
 
 // Send routes a stanza. Where the recipient is ours and his handler runs in a transaction, it runs now, in this one, so that
 // both sides change together or not at all; its error is told to the stanza's sender after the sync and fails nothing else.
-func (o *Out) Send(st *Stanza) {
+func (o *Out) Send(st *Stanza) { o.SendNoted(st, nil) }
+
+// SendNoted is Send with something that the recipient's handler finds in Request.Note, if it runs in this transaction.
+func (o *Out) SendNoted(st *Stanza, note any) {
 	r := o.r
 	if !r.IsLocal(st.To.Domain) || o.depth >= maxDepth {
 		o.After(func() { o.Emit(st) })
 		return
 	}
-	rq := &Request{Stanza: st, Router: r, out: o}
+	rq := &Request{Stanza: st, Router: r, Note: note, out: o}
 	rq.Class = r.classify(st)
 	rt, ok := r.find(rq.Class, st)
 	if !ok || rt.tx == nil {

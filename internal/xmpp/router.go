@@ -88,8 +88,10 @@ type Request struct {
 	*Stanza
 	Router  *Router
 	Class   Class
-	Session *Session  // the sender's, where he is one of ours
-	Peer    *Peer     // the sender's server, where he is not
+	Session *Session // the sender's, where he is one of ours
+	Peer    *Peer    // the sender's server, where he is not
+	Note    any      // what a handler that sent it on tells the next one, see Out.SendNoted
+	receipt *Receipt
 	out     *Out      // set while it is handled in a transaction
 	done    bool      // a reply was given
 	behind  *inFlight // the operation it waited behind
@@ -135,6 +137,8 @@ type Router struct {
 	onContact  []func(account JID, st *Stanza)
 	onUnbind   []func(s *Session)
 	onUnsent   []func(*Session, []*Stanza)
+	onTaken    []func(*Session, *Stanza)
+	onDetached []func(s *Session, detached bool)
 
 	mu       sync.RWMutex
 	accounts map[JID]*Account
@@ -167,6 +171,10 @@ func (r *Router) Handle(k Key, h Handler) { r.add(k, route{now: h}) }
 
 // HandleTx registers a handler that runs in the transaction.
 func (r *Router) HandleTx(k Key, h TxHandler) { r.add(k, route{tx: h}) }
+
+// HandleEither registers two handlers of one kind of stanza: tx is for what comes by Out.Send, in the transaction of its sender, now for what
+// comes by itself; that one calls Commit where it finds that it must write.
+func (r *Router) HandleEither(k Key, now Handler, tx TxHandler) { r.add(k, route{now: now, tx: tx}) }
 
 func (r *Router) add(k Key, rt route) {
 	if _, ok := r.routes[k]; ok {
@@ -223,8 +231,27 @@ func (r *Router) ContactPresence(account JID, st *Stanza) {
 // OnUnbind adds a hook that runs when a session has ended for good, after it left the account.
 func (r *Router) OnUnbind(f func(s *Session)) { r.onUnbind = append(r.onUnbind, f) }
 
-// OnUnsent adds a hook for the stanzas that a session took but its connection did not write before it was lost, in their order; it runs after
-// OnUnbind. A client without XEP-0198 may have got the first of them.
+// OnTaken adds a hook for stored stanzas (Stanza.Seq) that a client has: it acknowledged them, or, where it does not do XEP-0198, they were
+// written to its connection. It must not block.
+func (r *Router) OnTaken(f func(s *Session, st *Stanza)) { r.onTaken = append(r.onTaken, f) }
+
+// Taken runs the hooks of OnTaken; for a stanza that is not stored it does nothing.
+func (r *Router) Taken(s *Session, st *Stanza) {
+	if st.Seq == 0 {
+		return
+	}
+	for _, f := range r.onTaken {
+		f(s, st)
+	}
+}
+
+// OnDetached adds a hook that runs when a session loses its connection and may be resumed (XEP-0198 §5), and when it was resumed.
+func (r *Router) OnDetached(f func(s *Session, detached bool)) {
+	r.onDetached = append(r.onDetached, f)
+}
+
+// OnUnsent adds a hook for the stanzas that a session took but that its client is not known to have when it ended for good, in their order; it
+// runs after OnUnbind. The client may have got the first of them.
 func (r *Router) OnUnsent(f func(s *Session, unsent []*Stanza)) { r.onUnsent = append(r.onUnsent, f) }
 
 // Unsent runs the hooks of OnUnsent.

@@ -26,6 +26,8 @@ type Session struct {
 	presence *Stanza // last broadcast available presence
 	priority int8
 	gone     bool
+	detached bool
+	confirms bool
 	marks    map[string]bool
 }
 
@@ -203,6 +205,41 @@ func (r *Router) SetPresence(s *Session, now *Stanza, priority int8) {
 	for _, f := range r.onPresence {
 		f(s, old, now)
 	}
+}
+
+// SetDetached tells that a session has no connection now but may be resumed (XEP-0198 §5), or that it was resumed.
+func (r *Router) SetDetached(s *Session, detached bool) {
+	s.account.mu.Lock()
+	changed := s.detached != detached
+	s.detached = detached
+	s.account.mu.Unlock()
+	if !changed {
+		return
+	}
+	for _, f := range r.onDetached {
+		f(s, detached)
+	}
+}
+
+// Detached tells that the session has no connection now.
+func (s *Session) Detached() bool {
+	s.account.mu.Lock()
+	defer s.account.mu.Unlock()
+	return s.detached
+}
+
+// Confirms tells that the client acknowledges what it got (XEP-0198): for that, Router.OnTaken is proof.
+func (s *Session) Confirms() bool {
+	s.account.mu.Lock()
+	defer s.account.mu.Unlock()
+	return s.confirms
+}
+
+// SetConfirms tells that from now on the client acknowledges what it gets.
+func (s *Session) SetConfirms() {
+	s.account.mu.Lock()
+	defer s.account.mu.Unlock()
+	s.confirms = true
 }
 
 // Mark sets a flag that a feature keeps with the session, under a name of its own.

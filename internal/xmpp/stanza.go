@@ -32,6 +32,8 @@ type Stanza struct {
 	Kind     Kind
 	Type, ID string
 	From, To JID // as written in Raw; zero where absent
+	// Seq is the stanza's place in the store's log; zero where it is not stored.
+	Seq uint64
 }
 
 // maxOwn bounds stanzas that the box made or stored itself, which were checked when they came in.
@@ -107,6 +109,13 @@ func (st *Stanza) Addressed(from, to JID) *Stanza {
 func (st *Stanza) Edited(el *frame.Element) *Stanza {
 	c := *st
 	c.Element = el
+	return &c
+}
+
+// Stored is the stanza with its place in the store's log.
+func (st *Stanza) Stored(seq uint64) *Stanza {
+	c := *st
+	c.Seq = seq
 	return &c
 }
 
