@@ -90,6 +90,7 @@ demo: build ## play a move on three boxes on this machine, and explain it
 .PHONY: interop
 interop: build ## slixmpp, aioxmpp, Prosody and ejabberd against it (installs them: Debian, as root)
 	internal/interop/setup.sh
+	/usr/bin/python3 -B internal/interop/suites.py bin/interop-suites
 	internal/interop/run.py --pibox bin/pibox
 
 ROUNDS ?= 200

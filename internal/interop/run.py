@@ -23,6 +23,7 @@ from harness.nameserver import NameServer
 from harness.servers import Ejabberd, Pibox, Prosody, Server
 
 HERE = Path(__file__).resolve().parent
+SUITES = HERE.parent.parent / "bin" / "interop-suites"  # filled by suites.py
 BOX, SECOND, EJABBERD = "montague.example", "capulet.example", "ejabberd.example"
 PROSODY, BIDI, SELF_SIGNED, UNTRUSTED = "prosody.example", "bidi.example", "selfsigned.example", "untrusted.example"
 DOMAINS = BOX, SECOND, PROSODY, BIDI, SELF_SIGNED, UNTRUSTED, EJABBERD
@@ -40,6 +41,7 @@ class Scenario:
     roles: dict[str, str]
     limit: float = 60  # seconds
     by_prosody: bool = True  # whether Prosody in the box's place can pass it
+    python: Path = Path(sys.executable)
     options: dict = dataclasses.field(default_factory=dict)
 
 
@@ -59,6 +61,8 @@ def ordinary(name: str, old: str, **options) -> Scenario:
 SCENARIOS = [
     Scenario("slixmpp", "slixmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
     Scenario("aioxmpp", "aioxmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
+    Scenario("slixmpp-suite", "slixmpp_suite.py", {"one": BOX, "two": BOX}, limit=150, python=SUITES / "environment/bin/python3"),
+    Scenario("aioxmpp-suite", "aioxmpp_suite.py", {f"a{n}": BOX for n in range(100)}, limit=150),
     two_servers("prosody", PROSODY, proof="certificate"),
     two_servers("prosody-dialback", SELF_SIGNED, proof="dialback"),
     Scenario("prosody-untrusted", "refused.py", {"here": SECOND, "there": UNTRUSTED}),
@@ -177,7 +181,7 @@ class World:
         settings.write_text(json.dumps(self._settings(scenario), indent=1))
         settings.chmod(0o600)
         started = time.monotonic()
-        command = [sys.executable, "-B", str(HERE / "scenarios" / scenario.script), str(settings)]
+        command = [str(scenario.python), "-B", str(HERE / "scenarios" / scenario.script), str(settings)]
         try:
             good = subprocess.run(command, timeout=scenario.limit + 10).returncode == 0
         except subprocess.TimeoutExpired:
@@ -214,7 +218,7 @@ class World:
         logs = {domain: {"log": str(server.log), "offset": server.log.stat().st_size}
                 for domain, server in self.servers.items()}
         return {"limit": scenario.limit, "roles": roles, "servers": logs,
-                "unreachable": UNREACHABLE, **scenario.options}
+                "unreachable": UNREACHABLE, "suites": str(SUITES), **scenario.options}
 
 
 def account_name(scenario: Scenario, role: str) -> str:

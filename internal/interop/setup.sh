@@ -4,7 +4,8 @@
 set -eu
 
 packages='prosody prosody-modules lua-event lua-unbound ejabberd
-	python3-slixmpp python3-slixmpp-lib python3-aioxmpp python3-dnspython libnss-wrapper'
+	python3-slixmpp python3-slixmpp-lib python3-aioxmpp python3-dnspython libnss-wrapper
+	python3-pytest python3-pip python3-venv'
 
 # A virtual package (lua-event) is there when an installed one provides it.
 present=$(dpkg-query -W -f='${db:Status-Status}, ${Package}, ${Provides}\n' |

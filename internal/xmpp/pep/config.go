@@ -31,11 +31,12 @@ const (
 	text
 	jids
 	groups
+	tag // a language tag; the options are some of them
 )
 
 // String is the field's type (XEP-0004 §3.3).
 func (k kind) String() string {
-	return [...]string{"boolean", "list-single", "text-single", "text-single", "jid-multi", "list-multi"}[k]
+	return [...]string{"boolean", "list-single", "text-single", "text-single", "jid-multi", "list-multi", "list-single"}[k]
 }
 
 const (
@@ -53,11 +54,27 @@ const (
 	accessWhitelist = "whitelist"
 )
 
+// languages are offered for a node; a form takes any other tag, too.
+func languages() []string {
+	return []string{"ar", "bg", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "he", "hi", "hr", "hu", "id", "it", "ja", "ko", "lt", "lv",
+		"nb", "nl", "pl", "pt", "ro", "ru", "sk", "sl", "sr", "sv", "th", "tr", "uk", "vi", "zh"}
+}
+
+// languageTag tells what has the form of one (RFC 5646 §2.1): parts of one to eight letters and digits.
+func languageTag(s string) bool {
+	for part := range strings.SplitSeq(s, "-") {
+		if len(part) < 1 || len(part) > 8 || strings.Trim(strings.ToLower(part), "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+			return false
+		}
+	}
+	return true
+}
+
 func configFields(opt Options) []field {
 	return []field{
 		{name: "title", kind: text, label: "A friendly name for the node"},
 		{name: "description", kind: text, label: "A description of the node"},
-		{name: "language", kind: text, label: "The default language of the node"},
+		{name: "language", kind: tag, options: languages(), label: "The default language of the node"},
 		{name: "contact", kind: jids, label: "The JIDs of those to contact with questions"},
 		{name: "type", kind: text, label: "The semantic type of the data in the node"},
 		{name: "access_model", kind: list, def: accessPresence, options: []string{accessAuthorize, accessOpen, accessPresence, accessRoster, accessWhitelist}, label: "Who may subscribe and retrieve items"},
@@ -198,9 +215,12 @@ func (f field) canonical(in []string) (out []string, skip bool, err error) {
 		out = slices.Clone(in)
 		slices.Sort(out)
 		return slices.Compact(out), false, nil
-	case text:
+	case text, tag:
 		if len(in) == 0 || in[0] == "" {
 			return nil, false, nil
+		}
+		if f.kind == tag && !languageTag(in[0]) {
+			return nil, false, unacceptable(f.name + " is a language tag, such as en or pt-BR")
 		}
 		return in[:1], false, nil
 	}
@@ -270,8 +290,13 @@ func (c config) write(x *xmpp.XML, typ string) *xmpp.XML {
 		}
 		x.Open("field", "").Attr("var", "pubsub#"+f.name).Attr("type", f.kind.String()).Attr("label", f.label)
 		options := f.options
-		if f.kind == groups {
+		switch f.kind {
+		case groups:
 			options = c.values(f.name)
+		case tag:
+			options = slices.Concat(options, c.values(f.name))
+			slices.Sort(options)
+			options = slices.Compact(options)
 		}
 		for _, o := range options {
 			x.Open("option", "").Leaf("value", "", o).Close()

@@ -58,8 +58,6 @@ func (o Options) set(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 	switch {
 	case len(raw) > o.MaxBytes:
 		return xmpp.Errorf(stanza.PolicyViolation, "the card is longer than %d bytes", o.MaxBytes)
-	case len(card.Children) == 0:
-		store.VCards.Delete(tx, rq.Account().String())
 	default:
 		store.VCards.Put(tx, rq.Account().String(), raw)
 	}
