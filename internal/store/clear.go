@@ -14,9 +14,11 @@ func (t Table[T]) clearAccount(tx *Tx, account string) {
 // account's contacts are still to get.
 var accountTables = []keyed{Roster, RosterV, Pending, Offline, Private, VCards, Blocks, PEPNodes, LastSeen, Claims}
 
-// ClearAccount deletes all that is kept of an account but its record and its move.
+// ClearAccount deletes all that is kept of an account but its record and its move. What it has in the log can not be
+// seen at once, and is freed by PurgeLog.
 func ClearAccount(tx *Tx, account string) {
 	for _, t := range accountTables {
 		t.clearAccount(tx, account)
 	}
+	clearLog(tx, account)
 }

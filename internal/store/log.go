@@ -11,7 +11,7 @@ import (
 // The log keeps every stored stanza once, in the order in which they were stored: what members have in their archives, what waits for one of their
 // devices, and what is owed to other servers. An entry has owners, and dies with the last of them. The tables:
 var (
-	Log      = Table[Entry]{"log"}      // sequence; its numbers are never given twice
+	logTable = Table[Entry]{"log"}      // sequence; its numbers are never given twice
 	logOwned = Table[Role]{"logowned"}  // account, sequence
 	logWith  = Table[Role]{"logwith"}   // account, bare JID of the other side, sequence
 	Progress = Table[Count]{"progress"} // one of the prefixes below, and its key: the small numbers that change with every stanza
@@ -34,7 +34,8 @@ type Role uint8
 const (
 	// Archived entries are in the account's archive (XEP-0313).
 	Archived Role = 1 << iota
-	// Owed entries are to reach one of the account's devices (offline messages).
+	// Owed entries are to reach one of the account's devices (offline messages), until Progress says that they did: what is read is Owed only
+	// where it is after Delivered.
 	Owed
 	// ByOwner: the account is the sender.
 	ByOwner
@@ -76,11 +77,11 @@ type Range struct {
 // AppendLog stores an entry and returns its sequence. The entry's time is set, to now or, where the clock was put back, to that of the last one.
 func AppendLog(tx *Tx, e *Entry) (seq uint64) {
 	e.At = time.Now().UTC().Truncate(time.Millisecond)
-	if _, last, ok := Log.last(tx); ok && last.At.After(e.At) {
+	if _, last, ok := logTable.last(tx); ok && last.At.After(e.At) {
 		e.At = last.At
 	}
-	seq = Log.Append(tx, *e)
-	for _, o := range e.Owners {
+	seq = logTable.Append(tx, *e)
+	for _, o := range e.Owners { // an account is named once
 		logOwned.Put(tx, SeqKey(seq, o.Account), o.Role)
 		logWith.Put(tx, SeqKey(seq, o.Account, o.With), o.Role)
 	}
@@ -89,13 +90,16 @@ func AppendLog(tx *Tx, e *Entry) (seq uint64) {
 
 // LastLogSeq is the sequence of the last entry ever stored.
 func LastLogSeq(tx *Tx) uint64 {
-	key, _, _ := Log.last(tx)
-	return SeqOf(key)
+	b := tx.bucket(logTable.name)
+	if b == nil {
+		return 0
+	}
+	return b.Sequence()
 }
 
 // LogSeqAt is the sequence of the first entry that is not earlier than at; one that is not given yet, where there is none.
 func LogSeqAt(tx *Tx, at time.Time) uint64 {
-	for key, e := range Log.All(tx) {
+	for key, e := range logTable.All(tx) {
 		if !e.At.Before(at) {
 			return SeqOf(key)
 		}
@@ -103,13 +107,22 @@ func LogSeqAt(tx *Tx, at time.Time) uint64 {
 	return LastLogSeq(tx) + 1
 }
 
+// LogEntry is one entry, whoever owns it.
+func LogEntry(tx *Tx, seq uint64) (Entry, bool) { return logTable.Get(tx, SeqKey(seq)) }
+
 // OwnedEntry is one entry of an account.
 func OwnedEntry(tx *Tx, account string, seq uint64) (Owned, bool) {
 	role, ok := logOwned.Get(tx, SeqKey(seq, account))
 	if !ok {
 		return Owned{}, false
 	}
-	e, ok := Log.Get(tx, SeqKey(seq))
+	if seq <= Delivered(tx, account) {
+		role &^= Owed
+	}
+	if role&(Archived|Owed) == 0 {
+		return Owned{}, false
+	}
+	e, ok := logTable.Get(tx, SeqKey(seq))
 	return Owned{Seq: seq, Role: role, Entry: e}, ok
 }
 
@@ -121,12 +134,16 @@ func LogOf(tx *Tx, r Range) iter.Seq[Owned] {
 		if r.With != "" {
 			t, parts = logWith, append(parts, r.With)
 		}
+		delivered := Delivered(tx, r.Account)
 		for key, role := range t.All(tx, parts...) {
 			seq := SeqOf(key)
-			if role&r.Role != r.Role || seq <= r.After || r.Before > 0 && seq >= r.Before {
+			if seq <= delivered {
+				role &^= Owed
+			}
+			if role&(Archived|Owed) == 0 || role&r.Role != r.Role || seq <= r.After || r.Before > 0 && seq >= r.Before {
 				continue
 			}
-			e, _ := Log.Get(tx, SeqKey(seq))
+			e, _ := logTable.Get(tx, SeqKey(seq))
 			all = append(all, Owned{seq, role, e})
 		}
 		if r.Backwards {
@@ -143,7 +160,7 @@ func LogOf(tx *Tx, r Range) iter.Seq[Owned] {
 // LogRemote iterates over entries that are, or were, owed to other servers, after a sequence.
 func LogRemote(tx *Tx, after uint64) iter.Seq2[uint64, Entry] {
 	return func(yield func(uint64, Entry) bool) {
-		for key, e := range Log.From(tx, SeqKey(after+1)) {
+		for key, e := range logTable.From(tx, SeqKey(after+1)) {
 			if e.Remote && !yield(SeqOf(key), e) {
 				return
 			}
@@ -153,7 +170,7 @@ func LogRemote(tx *Tx, after uint64) iter.Seq2[uint64, Entry] {
 
 // DropRole takes roles of an account on an entry away; without Archived and Owed it owns it no more.
 func DropRole(tx *Tx, account string, seq uint64, drop Role) {
-	e, ok := Log.Get(tx, SeqKey(seq))
+	e, ok := logTable.Get(tx, SeqKey(seq))
 	if !ok {
 		return
 	}
@@ -177,7 +194,7 @@ func DropRole(tx *Tx, account string, seq uint64, drop Role) {
 
 // ForgetRemote tells that an entry is owed to its server no more.
 func ForgetRemote(tx *Tx, seq uint64) {
-	if e, ok := Log.Get(tx, SeqKey(seq)); ok && e.Remote {
+	if e, ok := logTable.Get(tx, SeqKey(seq)); ok && e.Remote {
 		e.Remote = false
 		putLog(tx, seq, e)
 	}
@@ -185,10 +202,10 @@ func ForgetRemote(tx *Tx, seq uint64) {
 
 func putLog(tx *Tx, seq uint64, e Entry) {
 	if len(e.Owners) == 0 && !e.Remote {
-		Log.Delete(tx, SeqKey(seq))
+		logTable.Delete(tx, SeqKey(seq))
 		return
 	}
-	Log.Put(tx, SeqKey(seq), e)
+	logTable.Put(tx, SeqKey(seq), e)
 }
 
 // Count is a number that is stored in eight bytes.

@@ -15,7 +15,17 @@ var metaTable = Table[string]{"meta"}
 // migration is never changed.
 var migrations = []func(*bolt.Tx) error{
 	func(b *bolt.Tx) error { return createTables(b, schema1) },
-	func(b *bolt.Tx) error { return createTables(b, schema2) },
+	toSchema2,
+}
+
+// toSchema2 brings the log.
+func toSchema2(b *bolt.Tx) error {
+	if err := createTables(b, schema2); err != nil {
+		return err
+	}
+	tx := &Tx{bolt: b, writable: true}
+	makeLogKey(tx)
+	return tx.err
 }
 
 func createTables(b *bolt.Tx, names []string) error {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"crypto/cipher"
 	"encoding"
 	"encoding/binary"
 	"encoding/json"
@@ -19,6 +20,7 @@ type Tx struct {
 	writes   int
 	effects  []func()
 	err      error
+	ids      cipher.Block // of LogID, once it was needed
 }
 
 // OnCommit queues an effect that happens after the transaction is synced, in the order of the calls, from the committer's goroutine: it
