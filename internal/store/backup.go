@@ -47,7 +47,7 @@ func Restore(backup, path string) error {
 	})
 }
 
-// newEpoch tells clients that the versions they were given since the backup mean nothing any more.
+// newEpoch tells clients that the versions they were given since the backup mean nothing any more, and keeps the log from giving its numbers again.
 func newEpoch(path string) error {
 	db, err := bolt.Open(path, 0o600, boltOptions())
 	if err != nil {
@@ -57,6 +57,9 @@ func newEpoch(path string) error {
 		tx := &Tx{bolt: b, writable: true}
 		raw, err := json.Marshal(rand.Text())
 		Settings.Put(tx, SettingEpoch, raw)
+		if b.Bucket([]byte(logTail.name)) != nil { // else it is of schema 1, and gets a new key for its ids
+			skipLog(tx)
+		}
 		return errors.Join(err, tx.err)
 	})
 	return errors.Join(err, db.Close())
@@ -134,10 +137,13 @@ func checkPages(path string, b *bolt.Tx, size int64) error {
 		return damaged(path, err)
 	}
 	sum := crc32.NewIEEE() // it is not compared: to be computed, every byte has to be there
-	err := b.ForEach(func(_ []byte, bucket *bolt.Bucket) error {
+	err := b.ForEach(func(table []byte, bucket *bolt.Bucket) error {
 		return bucket.ForEach(func(k, v []byte) error {
 			_, _ = sum.Write(k)
 			_, _ = sum.Write(v)
+			if err := checkLogRecord(string(table), k, v); err != nil {
+				return fmt.Errorf("table %s, key %q: %w", table, k, err)
+			}
 			return nil
 		})
 	})
@@ -145,6 +151,27 @@ func checkPages(path string, b *bolt.Tx, size int64) error {
 		return damaged(path, err)
 	}
 	return nil
+}
+
+// checkLogRecord tells whether a record of the log's tables can be read.
+func checkLogRecord(table string, k, v []byte) (err error) {
+	switch table {
+	case logTable.name, logTail.name:
+		var h head
+		if h, err = readHead(v); err == nil {
+			_, err = h.walk(func(_, _ []byte, _ Role) {})
+		}
+		if err == nil && len(k) != 8 {
+			err = errEntry
+		}
+	case string(ownedIndex), string(withIndex):
+		_, err = decodeChunk(nil, SeqOf(string(k)), v)
+	case logAccounts.name:
+		err = new(logAccount).UnmarshalBinary(v)
+	case Progress.name:
+		err = new(Count).UnmarshalBinary(v)
+	}
+	return err
 }
 
 func damaged(path string, why error) error {

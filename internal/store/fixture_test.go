@@ -33,7 +33,14 @@ func fixture(tx *Tx, check func(what string, have, want any)) {
 	record(tx, check, Roster, Key(juliet, nurse), RosterItem{Sub: SubNone, Version: 8, Removed: true})
 	record(tx, check, RosterV, juliet, RosterVersion{Version: 8, Floor: 2})
 	record(tx, check, Pending, Key(juliet, "paris@verona.example"), PendingIn{Stanza: []byte("<presence type='subscribe'/>"), Received: fixtureTime, Verifying: true})
-	record(tx, check, Offline, SeqKey(3, juliet), OfflineMessage{Stanza: []byte("<message/>"), Received: fixtureTime})
+	if check == nil {
+		offline.Put(tx, SeqKey(3, juliet), offlineMessage{Stanza: []byte("<message/>"), Received: fixtureTime})
+	} else {
+		e, _ := OwnedEntry(tx, juliet, 1)
+		check("offline", e, Owned{Seq: 1, Role: Owed | Archived, Entry: Entry{
+			At: fixtureTime, Stanza: []byte("<message/>"), Owners: []Owner{{Account: juliet, Role: Owed | Archived}},
+		}})
+	}
 	record(tx, check, Private, Key(juliet, "exodus:prefs", "exodus"), PrivateXML{XML: []byte("<exodus xmlns='exodus:prefs'/>")})
 	record(tx, check, VCards, juliet, []byte("<vCard xmlns='vcard-temp'/>"))
 	record(tx, check, Blocks, Key(juliet, "tybalt@capulet.example"), Block{Since: fixtureTime})

@@ -1,20 +1,31 @@
 package store
 
 import (
-	"encoding/binary"
-	"errors"
-	"iter"
+	"math/rand/v2"
 	"slices"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
-// The log keeps every stored stanza once, in the order in which they were stored: what members have in their archives, what waits for one of their
-// devices, and what is owed to other servers. An entry has owners, and dies with the last of them. The tables:
+// The log keeps every stanza once, in the order in which they were stored: what members have in their archives, what waits for one of their
+// devices, and what is owed to other servers. An entry has owners, and dies with the last of them.
+//
+// A new entry goes to the small table logtail, whose pages are few however long the log is. When it has tailMost entries they move to the table log
+// together, and are indexed then. So all that is in log is indexed, and what is not indexed is in logtail, which is short enough to be searched whole.
 var (
-	logTable = Table[Entry]{"log"}      // sequence; its numbers are never given twice
-	logOwned = Table[Role]{"logowned"}  // account, sequence
-	logWith  = Table[Role]{"logwith"}   // account, bare JID of the other side, sequence
-	Progress = Table[Count]{"progress"} // one of the prefixes below, and its key: the small numbers that change with every stanza
+	logTable = Table[Entry]{"log"}     // sequence
+	logTail  = Table[Entry]{"logtail"} // sequence; the table's counter is that of the log, and gives no number twice
+	// Progress holds, under one of the prefixes below and its key, the small numbers that change with every stanza.
+	Progress = Table[Count]{"logprogress"}
+)
+
+const (
+	tailMost = 256
+	// tailLarge: an entry of that many bytes lets the others move at once, so that what moves in one transaction is bounded.
+	tailLarge = 8 << 10
+	// inOrder fills the pages of tables whose keys only grow; their records never do.
+	inOrder = 1.0
 )
 
 // Prefixes of the keys in Progress.
@@ -34,21 +45,26 @@ type Role uint8
 const (
 	// Archived entries are in the account's archive (XEP-0313).
 	Archived Role = 1 << iota
-	// Owed entries are to reach one of the account's devices (offline messages), until Progress says that they did: what is read is Owed only
-	// where it is after Delivered.
+	// Owed entries are to reach one of the account's devices (offline messages). It is stored for good; what is read is Owed only after Delivered.
 	Owed
 	// ByOwner: the account is the sender.
 	ByOwner
 )
 
+// owns tells whether a role makes an account an owner.
+func (r Role) owns() bool { return r&(Archived|Owed) != 0 }
+
 // Entry is one stanza of the log.
 type Entry struct {
 	At time.Time // when it was stored, to the millisecond; later entries are never earlier
-	// Remote: it is owed to the server that its to names, until Progress says that it arrived.
+	// Remote: it is owed to the server that its to names, until ForgetRemote; after RemoteMost PurgeLog gives it up.
 	Remote bool
 	Owners []Owner
 	Stanza []byte // as it was routed, from and to included, without anybody's stanza-id
 }
+
+// RemoteMost is how long an entry is kept for another server at the most.
+const RemoteMost = 30 * 24 * time.Hour
 
 // Owner of an entry.
 type Owner struct {
@@ -64,177 +80,174 @@ type Owned struct {
 	Entry
 }
 
-// Range selects entries of one account.
-type Range struct {
-	Account   string
-	With      string // bare JID of the other side; "" all
-	After     uint64 // only later ones
-	Before    uint64 // only earlier ones; 0: all
-	Backwards bool   // the latest first
-	Role      Role   // only entries with all of these roles
-}
+// AppendLog stores an entry and returns its sequence. The entry's time is set, to now or, where the clock was put back, to that of the last one. An
+// account that is named twice becomes one owner with both roles.
+func AppendLog(tx *Tx, e *Entry) (seq uint64) { return appendLog(tx, e, time.Now()) }
 
-// AppendLog stores an entry and returns its sequence. The entry's time is set, to now or, where the clock was put back, to that of the last one.
-func AppendLog(tx *Tx, e *Entry) (seq uint64) {
-	e.At = time.Now().UTC().Truncate(time.Millisecond)
-	if _, last, ok := logTable.last(tx); ok && last.At.After(e.At) {
-		e.At = last.At
+func appendLog(tx *Tx, e *Entry, now time.Time) (seq uint64) {
+	b := tx.inOrder(logTail.name)
+	if b == nil {
+		return 0
 	}
-	seq = logTable.Append(tx, *e)
-	for _, o := range e.Owners { // an account is named once
-		logOwned.Put(tx, SeqKey(seq, o.Account), o.Role)
-		logWith.Put(tx, SeqKey(seq, o.Account, o.With), o.Role)
+	e.At = now.UTC().Truncate(time.Millisecond)
+	if last := lastLogTime(tx); e.At.Before(last) {
+		e.At = last
+	}
+	e.Owners = mergeOwners(e.Owners)
+	seq = logTail.Append(tx, *e)
+	if first, _ := b.Cursor().First(); seq-SeqOf(string(first)) >= tailMost-1 || len(e.Stanza) >= tailLarge {
+		moveTail(tx)
 	}
 	return seq
 }
 
-// LastLogSeq is the sequence of the last entry ever stored.
-func LastLogSeq(tx *Tx) uint64 {
-	b := tx.bucket(logTable.name)
-	if b == nil {
-		return 0
+func mergeOwners(owners []Owner) []Owner {
+	merged := owners[:0]
+	for _, o := range owners {
+		if i := slices.IndexFunc(merged, func(m Owner) bool { return m.Account == o.Account }); i >= 0 {
+			merged[i].Role |= o.Role
+			continue
+		}
+		merged = append(merged, o)
 	}
-	return b.Sequence()
+	return merged
 }
 
-// LogSeqAt is the sequence of the first entry that is not earlier than at; one that is not given yet, where there is none.
-func LogSeqAt(tx *Tx, at time.Time) uint64 {
-	for key, e := range logTable.All(tx) {
-		if !e.At.Before(at) {
-			return SeqOf(key)
-		}
+// inOrder is the bucket of a table that is written in the order of its keys.
+func (tx *Tx) inOrder(table string) *bolt.Bucket {
+	b := tx.bucket(table)
+	if b != nil {
+		b.FillPercent = inOrder
 	}
-	return LastLogSeq(tx) + 1
+	return b
 }
 
-// LogEntry is one entry, whoever owns it.
-func LogEntry(tx *Tx, seq uint64) (Entry, bool) { return logTable.Get(tx, SeqKey(seq)) }
-
-// OwnedEntry is one entry of an account.
-func OwnedEntry(tx *Tx, account string, seq uint64) (Owned, bool) {
-	role, ok := logOwned.Get(tx, SeqKey(seq, account))
-	if !ok {
-		return Owned{}, false
-	}
-	if seq <= Delivered(tx, account) {
-		role &^= Owed
-	}
-	if role&(Archived|Owed) == 0 {
-		return Owned{}, false
-	}
-	e, ok := logTable.Get(tx, SeqKey(seq))
-	return Owned{Seq: seq, Role: role, Entry: e}, ok
-}
-
-// LogOf iterates over entries of an account. They may be changed and deleted meanwhile.
-func LogOf(tx *Tx, r Range) iter.Seq[Owned] {
-	return func(yield func(Owned) bool) {
-		var all []Owned
-		t, parts := logOwned, []string{r.Account}
-		if r.With != "" {
-			t, parts = logWith, append(parts, r.With)
-		}
-		delivered := Delivered(tx, r.Account)
-		for key, role := range t.All(tx, parts...) {
-			seq := SeqOf(key)
-			if seq <= delivered {
-				role &^= Owed
-			}
-			if role&(Archived|Owed) == 0 || role&r.Role != r.Role || seq <= r.After || r.Before > 0 && seq >= r.Before {
-				continue
-			}
-			e, _ := logTable.Get(tx, SeqKey(seq))
-			all = append(all, Owned{seq, role, e})
-		}
-		if r.Backwards {
-			slices.Reverse(all)
-		}
-		for _, o := range all {
-			if !yield(o) {
-				return
-			}
-		}
-	}
-}
-
-// LogRemote iterates over entries that are, or were, owed to other servers, after a sequence.
-func LogRemote(tx *Tx, after uint64) iter.Seq2[uint64, Entry] {
-	return func(yield func(uint64, Entry) bool) {
-		for key, e := range logTable.From(tx, SeqKey(after+1)) {
-			if e.Remote && !yield(SeqOf(key), e) {
-				return
-			}
-		}
-	}
-}
-
-// DropRole takes roles of an account on an entry away; without Archived and Owed it owns it no more.
-func DropRole(tx *Tx, account string, seq uint64, drop Role) {
-	e, ok := logTable.Get(tx, SeqKey(seq))
-	if !ok {
+// moveTail moves the tail to the log and indexes it. What nobody owns any more goes no further.
+func moveTail(tx *Tx) {
+	tail := tx.bucket(logTail.name)
+	if tail == nil {
 		return
 	}
-	for i := range e.Owners {
-		o := &e.Owners[i]
-		if o.Account != account {
-			continue
-		}
-		o.Role &^= drop
-		if o.Role&(Archived|Owed) == 0 {
-			logOwned.Delete(tx, SeqKey(seq, o.Account))
-			logWith.Delete(tx, SeqKey(seq, o.Account, o.With))
-			continue
-		}
-		logOwned.Put(tx, SeqKey(seq, o.Account), o.Role)
-		logWith.Put(tx, SeqKey(seq, o.Account, o.With), o.Role)
+	type record struct {
+		key string
+		raw []byte
 	}
-	e.Owners = slices.DeleteFunc(e.Owners, func(o Owner) bool { return o.Role&(Archived|Owed) == 0 })
-	putLog(tx, seq, e)
+	var all []record
+	_ = tail.ForEach(func(k, raw []byte) error {
+		all = append(all, record{string(k), slices.Clone(raw)})
+		return nil
+	})
+	tx.emptyTable(logTail.name)
+	tx.inOrder(logTable.name)
+	hs, ed := holders{tx: tx}, edits{tx: tx}
+	for _, r := range all {
+		held, err := hs.index(SeqOf(r.key), r.raw, &ed)
+		if err != nil {
+			tx.damagedRecord(logTail.name, []byte(r.key), err)
+			return
+		}
+		if held {
+			tx.put(logTable.name, r.key, r.raw)
+		}
+	}
+	ed.each(func(ix index, prefix string, ps []posting) { ix.add(tx, prefix, ps) })
+	hs.save()
+}
+
+// emptyTable deletes all records of a table at once; its counter goes on.
+func (tx *Tx) emptyTable(name string) {
+	seq := tx.bolt.Bucket([]byte(name)).Sequence()
+	tx.writes++
+	if err := tx.bolt.DeleteBucket([]byte(name)); err != nil {
+		tx.fail(err)
+		return
+	}
+	b, err := tx.bolt.CreateBucket([]byte(name))
+	if err == nil {
+		err = b.SetSequence(seq)
+	}
+	if err != nil {
+		tx.fail(err)
+	}
+}
+
+// skipLog lets sequences out, after a restore: those that were given since the backup are not given again.
+func skipLog(tx *Tx) {
+	if b := tx.bucket(logTail.name); b != nil {
+		tx.writes++
+		if err := b.SetSequence(b.Sequence() + skipLeast + rand.Uint64N(skipLeast)); err != nil {
+			tx.fail(err)
+		}
+	}
+}
+
+// skipLeast is more than a box stores in its life, and lets it be restored a million times.
+const skipLeast = 1 << 40
+
+// DropRole takes roles of an account on an entry away; without Archived and Owed it owns it no more. What Delivered or Retain can say needs no
+// DropRole, which rewrites the entry.
+func DropRole(tx *Tx, account string, seq uint64, drop Role) {
+	e, ok := LogEntry(tx, seq)
+	i := slices.IndexFunc(e.Owners, func(o Owner) bool { return o.Account == account })
+	if !ok || i < 0 {
+		return
+	}
+	h := readHolder(tx, account)
+	o := &e.Owners[i]
+	have := h.role(seq, o.Role)
+	now := have &^ drop
+	if now == have {
+		return
+	}
+	if !now.owns() {
+		now = 0
+	}
+	o.Role = now
+	ed := edits{tx: tx}
+	ed.set(account, o.With, posting{seq: seq, role: now})
+	if now == 0 {
+		e.Owners = slices.Delete(e.Owners, i, i+1)
+	}
+	if !putEntry(tx, seq, e, &ed) && have&^now&Archived != 0 {
+		h.count--
+		h.bytes -= uint64(len(e.Stanza))
+		h.save(tx)
+	}
+	ed.apply()
 }
 
 // ForgetRemote tells that an entry is owed to its server no more.
 func ForgetRemote(tx *Tx, seq uint64) {
-	if e, ok := logTable.Get(tx, SeqKey(seq)); ok && e.Remote {
+	if e, ok := LogEntry(tx, seq); ok && e.Remote {
+		ed := edits{tx: tx}
+		ed.set("", "", posting{seq: seq})
 		e.Remote = false
-		putLog(tx, seq, e)
+		putEntry(tx, seq, e, &ed)
+		ed.apply()
 	}
 }
 
-func putLog(tx *Tx, seq uint64, e Entry) {
-	if len(e.Owners) == 0 && !e.Remote {
-		logTable.Delete(tx, SeqKey(seq))
-		return
+// putEntry writes an entry that has changed where it is, or deletes it, with what the indexes have of it, when nobody holds it any more.
+func putEntry(tx *Tx, seq uint64, e Entry, ed *edits) (tail bool) {
+	key := SeqKey(seq)
+	table := logTable
+	if tail = logTail.Has(tx, key); tail {
+		table, ed.m = logTail, nil // is not indexed
 	}
-	logTable.Put(tx, SeqKey(seq), e)
-}
-
-// Count is a number that is stored in eight bytes.
-type Count uint64
-
-var errCount = errors.New("not a number of eight bytes")
-
-// MarshalBinary is big-endian.
-func (c Count) MarshalBinary() ([]byte, error) {
-	return binary.BigEndian.AppendUint64(nil, uint64(c)), nil
-}
-
-// UnmarshalBinary reads what MarshalBinary wrote.
-func (c *Count) UnmarshalBinary(b []byte) error {
-	if len(b) != 8 {
-		return errCount
+	tx.inOrder(table.name)
+	held, hs := e.Remote, holders{tx: tx}
+	for _, o := range e.Owners {
+		held = held || hs.of([]byte(o.Account)).role(seq, o.Role) != 0
 	}
-	*c = Count(binary.BigEndian.Uint64(b))
-	return nil
-}
-
-// MarshalBinary is the byte.
-func (r Role) MarshalBinary() ([]byte, error) { return []byte{byte(r)}, nil }
-
-// UnmarshalBinary reads what MarshalBinary wrote.
-func (r *Role) UnmarshalBinary(b []byte) error {
-	if len(b) != 1 {
-		return errCount
+	if held {
+		table.Put(tx, key, e)
+		return tail
 	}
-	*r = Role(b[0])
-	return nil
+	table.Delete(tx, key)
+	if !tail {
+		for _, o := range e.Owners {
+			ed.set(o.Account, o.With, posting{seq: seq})
+		}
+	}
+	return tail
 }

@@ -8,7 +8,7 @@ func Delivered(tx *Tx, account string) uint64 {
 	return uint64(n)
 }
 
-// SetDelivered moves it, never back. What was only Owed up to there is nobody's any more.
+// SetDelivered moves it, never back. What was only Owed up to there is nobody's any more: PurgeLog frees it.
 func SetDelivered(tx *Tx, account string, seq uint64) {
 	if seq > Delivered(tx, account) {
 		Progress.Put(tx, Key(ProgressDelivered, account), Count(seq))
@@ -21,11 +21,11 @@ func OwedCount(tx *Tx, account string) int {
 	return n
 }
 
-// OwedSize is OwedCount, and the bytes of their stanzas.
+// OwedSize is OwedCount, and the bytes of their stanzas. It costs a few nanoseconds for each.
 func OwedSize(tx *Tx, account string) (n int, bytes int64) {
-	for o := range LogOf(tx, Range{Account: account, Role: Owed}) {
+	for p := range postings(tx, readHolder(tx, account), Range{Role: Owed}) {
 		n++
-		bytes += int64(len(o.Stanza))
+		bytes += int64(p.size)
 	}
 	return n, bytes
 }
@@ -38,41 +38,63 @@ type LogStat struct {
 }
 
 // LogStats tells what an account has in its archive, at a cost that does not grow with it.
-func LogStats(tx *Tx, account string) (s LogStat) {
-	for o := range LogOf(tx, Range{Account: account, Role: Archived}) {
-		if s.Count == 0 {
-			s.First = o.Seq
+func LogStats(tx *Tx, account string) LogStat {
+	h := readHolder(tx, account)
+	s := LogStat{Count: int(h.count), Bytes: int64(h.bytes)}
+	for _, p := range tailPostings(tx, account, "", max(h.gone, h.floor), 1<<64-1, nil) {
+		if p.role&Archived != 0 {
+			s.Count++
+			s.Bytes += int64(p.size)
 		}
-		s.Count++
-		s.Bytes += int64(len(o.Stanza))
-		s.Last = o.Seq
+	}
+	for p := range postings(tx, h, Range{Role: Archived}) {
+		s.First = p.seq
+		break
+	}
+	for p := range postings(tx, h, Range{Role: Archived, Backwards: true}) {
+		s.Last = p.seq
+		break
 	}
 	return s
 }
+
+// retainMost bounds how many entries one Retain looks at; it reads of them the index alone.
+const retainMost = 1 << 14
 
 // Retain takes out of an account's archive what is older than olderThan (zero: nothing is too old), and of the rest the oldest until no more than
 // maxBytes are left (0: as much as there is). What is still to be delivered is delivered nevertheless. One call does a limited part of it; more tells
 // that it is to be called again, in another transaction. PurgeLog then frees the space.
 func Retain(tx *Tx, account string, olderThan time.Time, maxBytes int64) (more bool) {
-	s := LogStats(tx, account)
-	for o := range LogOf(tx, Range{Account: account, Role: Archived}) {
-		if !o.At.Before(olderThan) && (maxBytes <= 0 || s.Bytes <= maxBytes) {
+	h := readHolder(tx, account)
+	kept := LogSeqAt(tx, olderThan)
+	left := LogStats(tx, account).Bytes
+	floor, seen := h.floor, 0
+	for p := range postings(tx, h, Range{Role: Archived}) {
+		if p.seq >= kept && (maxBytes <= 0 || left <= maxBytes) {
 			break
 		}
-		s.Bytes -= int64(len(o.Stanza))
-		DropRole(tx, account, o.Seq, Archived)
+		if seen++; seen > retainMost {
+			more = true
+			break
+		}
+		floor, left = p.seq, left-int64(p.size)
+		if !p.tail {
+			h.count--
+			h.bytes -= uint64(p.size)
+		}
 	}
-	return false
+	if floor != h.floor {
+		h.purged = min(h.purged, h.floor)
+		h.floor = floor
+		h.save(tx)
+	}
+	return more
 }
-
-// PurgeLog frees what nobody owns any more, at most limit entries at a time; more tells that it is to be called again, in another transaction.
-// Somebody has to call it now and then, and after ClearAccount and Retain.
-func PurgeLog(tx *Tx, limit int) (more bool) { return false }
 
 // clearLog makes everything in the log that an account has invisible to it, and to an account that is made under the same name later.
 func clearLog(tx *Tx, account string) {
-	for o := range LogOf(tx, Range{Account: account}) {
-		DropRole(tx, account, o.Seq, ^Role(0))
-	}
 	Progress.Delete(tx, Key(ProgressDelivered, account))
+	if last := LastLogSeq(tx); last > 0 {
+		logAccounts.Put(tx, account, logAccount{gone: last})
+	}
 }

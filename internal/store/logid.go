@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // settingLogKey names the setting that holds the key of the archive's ids, made once for each store.
@@ -32,8 +33,11 @@ func LogID(tx *Tx, account string, seq uint64) string {
 // ParseLogID is the sequence behind an id that LogID made for this account. The entry need not be there any more.
 func ParseLogID(tx *Tx, account, id string) (seq uint64, ok bool) {
 	c := tx.logCipher()
+	if c == nil || strings.ContainsAny(id, "\r\n") { // which the decoder would skip
+		return 0, false
+	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(id)
-	if c == nil || err != nil || len(b) != aes.BlockSize {
+	if err != nil || len(b) != aes.BlockSize {
 		return 0, false
 	}
 	c.Decrypt(b, b)

@@ -27,8 +27,6 @@ var schema1 = []string{
 	VCards.name, Blocks.name, PEPNodes.name, LastSeen.name, Outbox.name, Moves.name, Claims.name,
 }
 
-var schema2 = []string{logTable.name, logOwned.name, logWith.name, Progress.name}
-
 // Credentials of SCRAM for one hash (RFC 5802 §3): the password itself is never stored.
 type Credentials struct {
 	Salt       []byte `json:"salt"`

@@ -18,16 +18,6 @@ var migrations = []func(*bolt.Tx) error{
 	toSchema2,
 }
 
-// toSchema2 brings the log.
-func toSchema2(b *bolt.Tx) error {
-	if err := createTables(b, schema2); err != nil {
-		return err
-	}
-	tx := &Tx{bolt: b, writable: true}
-	makeLogKey(tx)
-	return tx.err
-}
-
 func createTables(b *bolt.Tx, names []string) error {
 	for _, name := range names {
 		if _, err := b.CreateBucketIfNotExists([]byte(name)); err != nil {

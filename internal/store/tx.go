@@ -90,7 +90,7 @@ func (t Table[T]) decode(tx *Tx, key string, raw []byte) (v T, ok bool) {
 		err = json.Unmarshal(raw, &v)
 	}
 	if err != nil {
-		tx.fail(fmt.Errorf("store: table %s, key %q: %w", t.name, key, err))
+		tx.damagedRecord(t.name, []byte(key), err)
 		return v, false
 	}
 	return v, true
@@ -113,8 +113,10 @@ func (t Table[T]) Put(tx *Tx, key string, v T) {
 }
 
 // Delete removes one record; that there is none is no failure.
-func (t Table[T]) Delete(tx *Tx, key string) {
-	b := tx.bucket(t.name)
+func (t Table[T]) Delete(tx *Tx, key string) { tx.delete(t.name, key) }
+
+func (tx *Tx) delete(table, key string) {
+	b := tx.bucket(table)
 	if b == nil || b.Get([]byte(key)) == nil {
 		return
 	}
@@ -179,20 +181,6 @@ func (t Table[T]) From(tx *Tx, start string, parts ...string) func(yield func(st
 	}
 }
 
-// last is the record with the greatest key.
-func (t Table[T]) last(tx *Tx) (key string, v T, ok bool) {
-	b := tx.bucket(t.name)
-	if b == nil {
-		return "", v, false
-	}
-	k, raw := b.Cursor().Last()
-	if k == nil {
-		return "", v, false
-	}
-	v, ok = t.decode(tx, string(k), raw)
-	return string(k), v, ok
-}
-
 // Count counts the records under the parts.
 func (t Table[T]) Count(tx *Tx, parts ...string) (n int) {
 	n, _ = t.Size(tx, parts...)
@@ -229,6 +217,10 @@ func (t Table[T]) Clear(tx *Tx, parts ...string) {
 			return
 		}
 	}
+}
+
+func (tx *Tx) damagedRecord(table string, key []byte, err error) {
+	tx.fail(fmt.Errorf("store: table %s, key %q: %w", table, key, err))
 }
 
 func (tx *Tx) bucket(name string) *bolt.Bucket {
