@@ -272,7 +272,7 @@ func (lt *logTest) clean(tx *Tx) {
 	for _, ix := range []index{ownedIndex, withIndex} {
 		b := tx.bucket(string(ix))
 		_ = b.ForEach(func(k, v []byte) error {
-			account, _, _ := strings.Cut(string(k), "\x00")
+			account, _, _ := strings.Cut(strings.TrimPrefix(string(k), live), "\x00")
 			h := readHolder(tx, account)
 			for _, p := range ix.decode(tx, k, v, nil) {
 				if account == "" && held[p.seq] || !logTable.Has(tx, SeqKey(p.seq)) || account != "" && h.role(p.seq, p.role) == 0 {

@@ -12,15 +12,17 @@ import (
 )
 
 // An index tells which entries of the log an account owns (logowned), or owns with one other side (logwith). Its records, chunks, have the key
-// account, (with,) sequence, which is not above that of the first posting in it; they hold up to chunkMost postings in the order of the log. The
-// account "" owns what is owed to other servers. Only what is in the table log is indexed, not what is in logtail.
+// account, (with,) sequence, which is not above that of the first posting in it; they hold chunkMost postings in the order of the log. The latest
+// postings of each account, or pair, are fewer and have a key that begins with live: these chunks lie together, so that a tail that moves touches
+// few pages. The account "" owns what is owed to other servers. Only what is in the table log is indexed, not what is in logtail.
 type index string
 
 const (
 	ownedIndex index = "logowned"
 	withIndex  index = "logwith"
 
-	chunkMost = 256
+	chunkMost = 128
+	live      = "\x01" // sorts before every JID
 )
 
 // posting is one entry in an index.
@@ -111,19 +113,21 @@ func (ix index) next(tx *Tx, prefix string, after uint64, ps []posting) []postin
 	if b == nil || after == 1<<64-1 {
 		return ps
 	}
-	key := chunkKey(prefix, after+1)
-	c, k, v := upTo(b, key)
-	if !bytes.HasPrefix(k, []byte(prefix)) {
-		k, v = c.Seek(key)
-	}
-	for ; bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
-		all := ix.decode(tx, k, v, ps)
-		from := len(ps)
-		for from < len(all) && all[from].seq <= after {
-			from++
+	for _, prefix := range [...]string{prefix, live + prefix} {
+		key := chunkKey(prefix, after+1)
+		c, k, v := upTo(b, key)
+		if !bytes.HasPrefix(k, []byte(prefix)) {
+			k, v = c.Seek(key)
 		}
-		if from < len(all) {
-			return slices.Delete(all, len(ps), from)
+		for ; bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
+			all := ix.decode(tx, k, v, ps)
+			from := len(ps)
+			for from < len(all) && all[from].seq <= after {
+				from++
+			}
+			if from < len(all) {
+				return slices.Delete(all, len(ps), from)
+			}
 		}
 	}
 	return ps
@@ -135,15 +139,17 @@ func (ix index) prev(tx *Tx, prefix string, before uint64, ps []posting) []posti
 	if b == nil || before == 0 {
 		return ps
 	}
-	c, k, v := upTo(b, chunkKey(prefix, before-1))
-	for ; bytes.HasPrefix(k, []byte(prefix)); k, v = back(c, k) {
-		all := ix.decode(tx, k, v, ps)
-		for len(all) > len(ps) && all[len(all)-1].seq >= before {
-			all = all[:len(all)-1]
-		}
-		if len(all) > len(ps) {
-			slices.Reverse(all[len(ps):])
-			return all
+	for _, prefix := range [...]string{live + prefix, prefix} {
+		c, k, v := upTo(b, chunkKey(prefix, before-1))
+		for ; bytes.HasPrefix(k, []byte(prefix)); k, v = back(c, k) {
+			all := ix.decode(tx, k, v, ps)
+			for len(all) > len(ps) && all[len(all)-1].seq >= before {
+				all = all[:len(all)-1]
+			}
+			if len(all) > len(ps) {
+				slices.Reverse(all[len(ps):])
+				return all
+			}
 		}
 	}
 	return ps
@@ -164,20 +170,30 @@ func (ix index) add(tx *Tx, prefix string, ps []posting) {
 	if b == nil {
 		return
 	}
-	if _, k, v := upTo(b, chunkKey(prefix, 1<<64-1)); bytes.HasPrefix(k, []byte(prefix)) {
-		last := ix.decode(tx, k, v, nil)
-		if n := min(chunkMost-len(last), len(ps)); n > 0 {
-			tx.put(string(ix), string(k), encodeChunk(SeqOf(string(k)), append(last, ps[:n]...)))
-			ps = ps[n:]
+	if _, k, v := upTo(b, chunkKey(live+prefix, 1<<64-1)); bytes.HasPrefix(k, []byte(live+prefix)) {
+		key, all := string(k), append(ix.decode(tx, k, v, nil), ps...)
+		if len(all) < chunkMost {
+			ix.save(tx, key, all)
+			return
 		}
+		tx.delete(string(ix), key)
+		ps = all
 	}
-	for part := range slices.Chunk(ps, chunkMost) {
-		tx.put(string(ix), string(chunkKey(prefix, part[0].seq)), encodeChunk(part[0].seq, part))
+	for ; len(ps) >= chunkMost; ps = ps[chunkMost:] {
+		ix.save(tx, string(chunkKey(prefix, ps[0].seq)), ps[:chunkMost])
+	}
+	if len(ps) > 0 {
+		ix.save(tx, string(chunkKey(live+prefix, ps[0].seq)), ps)
 	}
 }
 
 // change sets the role of postings, given in the order of the log; those whose role is 0 are taken out. What is not there is left alone.
 func (ix index) change(tx *Tx, prefix string, changes []posting) {
+	ix.changeChunks(tx, prefix, changes)
+	ix.changeChunks(tx, live+prefix, changes)
+}
+
+func (ix index) changeChunks(tx *Tx, prefix string, changes []posting) {
 	for len(changes) > 0 {
 		b := tx.bucket(string(ix))
 		if b == nil {
