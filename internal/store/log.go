@@ -34,7 +34,8 @@ const (
 	ProgressDelivered = "a"
 	// ProgressHandled, stream management id: how many stanzas of that session were handled (XEP-0198 §4).
 	ProgressHandled = "s"
-	// ProgressSent, own domain, other domain: up to this sequence, what is owed to the other server has arrived there. Absent: nothing is owed.
+	// ProgressSent, own domain, other domain: up to this sequence, what is owed to the other server has arrived there. Absent: nothing is owed. It
+	// is written in the transaction that appends.
 	ProgressSent = "d"
 )
 
@@ -57,7 +58,8 @@ func (r Role) owns() bool { return r&(Archived|Owed) != 0 }
 // Entry is one stanza of the log.
 type Entry struct {
 	At time.Time // when it was stored, to the millisecond; later entries are never earlier
-	// Remote: it is owed to the server that its to names, until ForgetRemote; after RemoteMost PurgeLog gives it up.
+	// Remote: it is owed to the server that its to names, until ProgressSent tells that it has arrived, or ForgetRemote does; after RemoteMost
+	// nobody keeps it for that server.
 	Remote bool
 	Owners []Owner
 	Stanza []byte // as it was routed, from and to included, without anybody's stanza-id
@@ -235,7 +237,8 @@ func putEntry(tx *Tx, seq uint64, e Entry, ed *edits) (tail bool) {
 		table, ed.m = logTail, nil // is not indexed
 	}
 	tx.inOrder(table.name)
-	held, hs := e.Remote, holders{tx: tx}
+	hs := holders{tx: tx}
+	held := e.Remote && hs.pending(seq, e.At)
 	for _, o := range e.Owners {
 		held = held || hs.of([]byte(o.Account)).role(seq, o.Role) != 0
 	}
@@ -245,6 +248,9 @@ func putEntry(tx *Tx, seq uint64, e Entry, ed *edits) (tail bool) {
 	}
 	table.Delete(tx, key)
 	if !tail {
+		if e.Remote {
+			ed.set("", "", posting{seq: seq})
+		}
 		for _, o := range e.Owners {
 			ed.set(o.Account, o.With, posting{seq: seq})
 		}

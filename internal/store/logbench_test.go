@@ -119,6 +119,9 @@ func BenchmarkLogReads(b *testing.B) {
 		fillLog(b, s, filled)
 		b.Run(fmt.Sprintf("filled=%d", filled), func(b *testing.B) {
 			benchQueries(b, s, uint64(filled))
+			if info, err := os.Stat(path); err == nil {
+				b.Logf("a file of %d bytes for each message", info.Size()/int64(filled))
+			}
 			b.Run("OpenAfterCrash", func(b *testing.B) {
 				for b.Loop() {
 					_ = s.db.Close() // as a crash leaves it: no list of free pages
@@ -140,11 +143,6 @@ func BenchmarkLogReads(b *testing.B) {
 				}
 			})
 		})
-		info, err := os.Stat(path)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Logf("%d messages: a file of %d bytes each", filled, info.Size()/int64(filled))
 	}
 }
 

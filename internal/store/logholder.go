@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"time"
 )
 
 // logAccounts holds, by account, what makes entries of the log invisible to it without touching them, and what the indexes have of its archive.
@@ -72,8 +73,21 @@ func (h *holder) role(seq uint64, r Role) Role {
 
 // holders are read once for an operation on many entries.
 type holders struct {
-	tx *Tx
-	m  map[string]*holder
+	tx   *Tx
+	m    map[string]*holder
+	sent *uint64 // up to here all that was owed to other servers has arrived
+}
+
+// pending tells whether an entry with Remote is still owed.
+func (hs *holders) pending(seq uint64, at time.Time) bool {
+	if hs.sent == nil {
+		sent := uint64(1<<64 - 1)
+		for _, n := range Progress.All(hs.tx, ProgressSent) {
+			sent = min(sent, uint64(n))
+		}
+		hs.sent = &sent
+	}
+	return seq > *hs.sent && time.Since(at) <= RemoteMost
 }
 
 func (hs *holders) of(account []byte) *holder {
@@ -96,7 +110,8 @@ func (hs *holders) save() {
 	}
 }
 
-// index collects the postings of an entry on its way to the log, and counts it; held is false when nobody has it any more.
+// index collects the postings of an entry on its way to the log, and counts it; held is false when nobody has it any more. What was appended just now
+// may have no ProgressSent yet.
 func (hs *holders) index(seq uint64, raw []byte, ed *edits) (held bool, err error) {
 	e, err := readHead(raw)
 	if err != nil {

@@ -25,17 +25,17 @@ func PurgeLog(tx *Tx, limit int) (more bool) {
 	return p.left <= 0 && tx.err == nil
 }
 
-// remote gives up what another server did not take for too long.
+// remote ends what other servers have.
 func (p *purge) remote() {
-	latest := time.Now().Add(-RemoteMost)
 	for one := range postings(p.tx, readHolder(p.tx, ""), Range{}) {
 		raw, table := findEntry(p.tx, one.seq)
-		if p.left <= 0 || raw == nil || !p.tx.entryTime(table, []byte(SeqKey(one.seq)), raw).Before(latest) {
-			return
+		if p.left <= 0 || one.tail || raw != nil && p.hs.pending(one.seq, p.tx.entryTime(table, []byte(SeqKey(one.seq)), raw)) {
+			break
 		}
 		p.left--
-		ForgetRemote(p.tx, one.seq)
+		p.free("", one.seq)
 	}
+	p.ed.apply()
 }
 
 // account frees what an account lost.
@@ -73,40 +73,39 @@ func (p *purge) posting(h *holder, one posting) {
 	case role == 0:
 		p.left--
 		p.freed++
-		p.free(h, one.seq)
+		p.free(h.account, one.seq)
 	case role&Archived == 0 && h.held == 0: // once it is delivered it is nobody's
 		h.held = one.seq
 	}
 }
 
-// free ends an account's part in an entry, and the entry where that was the last. What another server is to get yet stays as it is: ForgetRemote
-// ends it.
-func (p *purge) free(h *holder, seq uint64) {
+// free ends an account's part in an entry, and the entry where that was the last.
+func (p *purge) free(account string, seq uint64) {
 	gone := posting{seq: seq}
 	raw, table := findEntry(p.tx, seq)
 	if raw == nil {
-		p.ed.set(h.account, "", gone)
+		p.ed.set(account, "", gone)
 		return
 	}
 	e, err := readHead(raw)
-	if err != nil {
-		p.tx.damagedRecord(table, []byte(SeqKey(seq)), err)
-		return
+	held := e.remote && p.hs.pending(seq, time.UnixMilli(e.ms))
+	with := ""
+	if err == nil {
+		_, err = e.walk(func(owner, w []byte, role Role) {
+			if string(owner) == account {
+				with = string(w)
+			}
+			held = held || p.hs.of(owner).role(seq, role) != 0
+		})
 	}
-	with, held := "", false
-	_, err = e.walk(func(account, w []byte, role Role) {
-		if string(account) == h.account {
-			with = string(w)
-		}
-		held = held || p.hs.of(account).role(seq, role) != 0
-	})
 	switch {
 	case err != nil:
 		p.tx.damagedRecord(table, []byte(SeqKey(seq)), err)
 	case held:
-		p.ed.set(h.account, with, gone)
-	case !e.remote:
-		_, _ = e.walk(func(account, w []byte, _ Role) { p.ed.set(string(account), string(w), gone) })
+		p.ed.set(account, with, gone)
+	default:
+		p.ed.set("", "", gone)
+		_, _ = e.walk(func(owner, w []byte, _ Role) { p.ed.set(string(owner), string(w), gone) })
 		p.tx.delete(table, SeqKey(seq))
 	}
 }

@@ -20,7 +20,8 @@ type Tx struct {
 	writes   int
 	effects  []func()
 	err      error
-	ids      cipher.Block // of LogID, once it was needed
+	ids      cipher.Block            // of LogID, once it was needed
+	found    map[string]*bolt.Bucket // of a read transaction, for which bbolt keeps none
 }
 
 // OnCommit queues an effect that happens after the transaction is synced, in the order of the calls, from the committer's goroutine: it
@@ -227,9 +228,18 @@ func (tx *Tx) bucket(name string) *bolt.Bucket {
 	if tx.err != nil {
 		return nil
 	}
+	if b := tx.found[name]; b != nil {
+		return b
+	}
 	b := tx.bolt.Bucket([]byte(name))
-	if b == nil {
+	switch {
+	case b == nil:
 		tx.fail(fmt.Errorf("store: there is no table %s", name))
+	case !tx.writable:
+		if tx.found == nil {
+			tx.found = map[string]*bolt.Bucket{}
+		}
+		tx.found[name] = b
 	}
 	return b
 }
