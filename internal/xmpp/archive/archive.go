@@ -91,12 +91,8 @@ func Register(r *xmpp.Router, opt Options) *Archive {
 	return a
 }
 
-// Start begins the work in the background: dropping what is too old or too much.
-func (a *Archive) Start() {
-	if a.opt.MaxAge > 0 || a.opt.MaxBytes > 0 {
-		a.work.Go(a.retention)
-	}
-}
+// Start begins the work in the background: dropping what is too old or too much, and freeing what nobody owns any more.
+func (a *Archive) Start() { a.work.Go(a.retention) }
 
 // Stop ends what goes on in the background and waits for that. Queries that come later are answered where that is done at once.
 func (a *Archive) Stop() {

@@ -98,13 +98,7 @@ func (b *box) ask(typ, payload string) (results []*xmpp.Stanza, reply *xmpp.Stan
 	b.t.Helper()
 	b.n++
 	id := fmt.Sprint("q", b.n)
-	el, err := frame.Parse([]byte("<iq type='"+typ+"' id='"+id+"'>"+payload+"</iq>"), xmpp.NSClient, frame.Limits{})
-	if err != nil {
-		b.t.Fatal(err, payload)
-	}
-	if se := b.r.FromSession(b.session, el); se != nil {
-		b.t.Fatal(se)
-	}
+	b.send("<iq type='" + typ + "' id='" + id + "'>" + payload + "</iq>")
 	<-b.out.come
 	got := b.out.take()
 	reply = got[len(got)-1]
@@ -112,4 +106,16 @@ func (b *box) ask(typ, payload string) (results []*xmpp.Stanza, reply *xmpp.Stan
 		b.t.Fatalf("the last stanza is no answer: %s", reply.Raw)
 	}
 	return got[:len(got)-1], reply
+}
+
+// send sends a stanza of the member's.
+func (b *box) send(xml string) {
+	b.t.Helper()
+	el, err := frame.Parse([]byte(xml), xmpp.NSClient, frame.Limits{})
+	if err != nil {
+		b.t.Fatal(err, xml)
+	}
+	if se := b.r.FromSession(b.session, el); se != nil {
+		b.t.Fatal(se)
+	}
 }

@@ -95,8 +95,9 @@ func (p *page) entries(tx *store.Tx) iter.Seq[store.Owned] {
 		return p.entriesNamed(tx)
 	}
 	r := store.Range{Account: p.account, After: p.after, Before: p.before, Backwards: p.q.backwards(), Role: store.Archived}
-	if !p.q.with.IsZero() {
-		r.With = p.q.with.Bare().String()
+	// The index has the other side; a resource of the account's own may have written to, or got from, anybody.
+	if other := p.q.with.Bare().String(); !p.q.with.IsZero() && (other != p.account || p.q.with.IsBare()) {
+		r.With = other
 	}
 	return store.LogOf(tx, r)
 }
@@ -167,7 +168,7 @@ func (p *page) begin(tx *store.Tx) error {
 		p.to(store.LogSeqAt(tx, t.Truncate(time.Millisecond).Add(time.Millisecond)))
 	}
 	if !p.q.filtered() {
-		p.count, p.counted = logCount(tx, p.account)
+		p.count, p.counted = logCount(tx, p.account), true
 	}
 	return nil
 }

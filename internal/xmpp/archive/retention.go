@@ -11,9 +11,9 @@ const (
 	firstRetention = 10 * time.Minute // after start, when everybody has logged in
 	retentionPause = time.Hour
 	// A batch is short enough for nobody to notice, and waits until no message was stored for quietTime, but no longer than busyTime.
-	retentionBatch = 100
-	quietTime      = 2 * time.Second
-	busyTime       = time.Minute
+	purgeBatch = 200
+	quietTime  = 2 * time.Second
+	busyTime   = time.Minute
 )
 
 // retention drops, again and again, what is too old or too much, the oldest first, so that an archive has no holes (XEP-0313 §"Message retention
@@ -49,20 +49,33 @@ func (a *Archive) retainAll() error {
 		return err
 	}
 	for _, account := range accounts {
-		for more := true; more; {
-			if err := a.quiet(); err != nil {
-				return err
+		if a.opt.MaxAge <= 0 && a.opt.MaxBytes <= 0 {
+			break
+		}
+		if err := a.inBatches(func(tx *store.Tx) bool {
+			var olderThan time.Time
+			if a.opt.MaxAge > 0 {
+				olderThan = time.Now().Add(-a.opt.MaxAge)
 			}
-			if err := a.r.Store.Update(func(tx *store.Tx) error {
-				var before time.Time
-				if a.opt.MaxAge > 0 {
-					before = time.Now().Add(-a.opt.MaxAge)
-				}
-				more = retain(tx, account, before, a.opt.MaxBytes, retentionBatch)
-				return nil
-			}); err != nil {
-				return err
-			}
+			return retain(tx, account, olderThan, a.opt.MaxBytes)
+		}); err != nil {
+			return err
+		}
+	}
+	return a.inBatches(func(tx *store.Tx) bool { return purge(tx, purgeBatch) })
+}
+
+// inBatches calls step, each time in a transaction of its own and at a quiet moment, until it tells that there is no more to do.
+func (a *Archive) inBatches(step func(tx *store.Tx) (more bool)) error {
+	for more := true; more; {
+		if err := a.quiet(); err != nil {
+			return err
+		}
+		if err := a.r.Store.Update(func(tx *store.Tx) error {
+			more = step(tx)
+			return nil
+		}); err != nil {
+			return err
 		}
 	}
 	return nil
