@@ -12,6 +12,7 @@ import (
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/accounts"
+	"pibox/internal/xmpp/archive"
 	"pibox/internal/xmpp/blocking"
 	"pibox/internal/xmpp/delivery"
 	"pibox/internal/xmpp/disco"
@@ -41,6 +42,7 @@ type Box struct {
 	presence *presence.Presence
 	blocking *blocking.Blocking
 	delivery *delivery.Delivery
+	archive  *archive.Archive
 	disco    *disco.Disco
 	pep      *pep.PEP
 }
@@ -69,11 +71,20 @@ func New(st *store.Store, cfg config.Config, domains []string, version string, r
 }
 
 // Start takes up the work that a stop left; other servers can be reached from now on.
-func (b *Box) Start() error { return b.Moved.Start() }
+func (b *Box) Start() error {
+	b.archive.Start()
+	return b.Moved.Start()
+}
+
+// Stop ends the work; what is durable goes on at the next Start.
+func (b *Box) Stop() {
+	b.Moved.Stop()
+	b.archive.Stop()
+}
 
 // Close ends the work and closes the store. Listeners are closed before.
 func (b *Box) Close() error {
-	b.Moved.Stop()
+	b.Stop()
 	return b.Store.Close()
 }
 

@@ -155,7 +155,7 @@ func TestAWholeLife(t *testing.T) {
 	d.hears("READY=1")
 	d.hears("WATCHDOG=1")
 	s := d.status()
-	if s.State != "well" || len(s.Listeners) != 4 || s.Users != 1 || s.Store.Schema != 1 || len(s.Reasons) > 0 {
+	if s.State != "well" || len(s.Listeners) != 4 || s.Users != 1 || s.Store.Schema != store.Schema() || len(s.Reasons) > 0 {
 		t.Errorf("status %+v", s)
 	}
 	if out := d.out.String(); !strings.Contains(out, "admin@home.example") || !strings.Contains(out, "password") {

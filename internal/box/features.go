@@ -7,6 +7,7 @@ import (
 	"pibox/internal/moved"
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/archive"
 	"pibox/internal/xmpp/blocking"
 	"pibox/internal/xmpp/delivery"
 	"pibox/internal/xmpp/disco"
@@ -55,6 +56,9 @@ func (b *Box) features() []feature {
 			})
 		}},
 		{"messages", func() { b.delivery = delivery.Register(r, delivery.Options{Log: b.log}) }},
+		{"message archive, XEP-0313", func() {
+			b.archive = archive.Register(r, archive.Options{Log: b.log, MaxAge: c.Archive.MaxAge.D(), MaxBytes: int64(c.Archive.MaxSize)})
+		}},
 		{"vcard-temp, XEP-0054", func() { vcard.Register(r, vcard.Options{}) }},
 		{"private XML, XEP-0049", func() { private.Register(r, private.Options{}) }},
 		{"change of the password, XEP-0077", func() { register.Register(r, b.Accounts) }},

@@ -20,6 +20,6 @@ func TestTranscripts(t *testing.T) {
 		if err := b.Start(); err != nil {
 			t.Fatal(err)
 		}
-		return transcript.Box{Router: b.Router, Close: b.Moved.Stop}
+		return transcript.Box{Router: b.Router, Close: b.Stop}
 	})
 }

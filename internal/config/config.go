@@ -11,7 +11,10 @@
 // array.
 package config
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Config is the whole configuration. Load returns one whose automatic values
 // (DataDir, Admin.Socket) are filled in and whose domains and addresses are
@@ -30,6 +33,7 @@ type Config struct {
 	Limits  Limits  `toml:"limits" doc:"The shape of one stanza, from anybody."`
 	DNS     DNS     `toml:"dns" doc:"Looking up other servers."`
 	Moved   Moved   `toml:"moved" doc:"Moving to another address (XEP-0283)."`
+	Archive Archive `toml:"archive" doc:"What members said and heard, for all their devices (XEP-0313). Each one can say in a client what is not to be kept."`
 	Store   Store   `toml:"store" doc:"The database file."`
 	Health  Health  `toml:"health" doc:"LEDs."`
 	Admin   Admin   `toml:"admin" doc:"The local socket that commands such as 'pibox user add' talk to."`
@@ -168,6 +172,12 @@ type Moved struct {
 	RetryMax       Duration `toml:"retry_max" range:"1m..24h" doc:"Longest such pause."`
 }
 
+// Archive configures how much of a member's messages is kept.
+type Archive struct {
+	MaxAge  Duration `toml:"max_age" range:"0s..876000h" doc:"How long a message is kept; 8760h is a year. 0s: for ever."`
+	MaxSize Bytes    `toml:"max_size" range:"0B..1TiB" doc:"Bytes of messages that are kept for one account; past it the oldest go. A message takes a few hundred bytes: 1GiB is some million. What several members have is stored once. 0B: no limit."`
+}
+
 // Store configures the database.
 type Store struct {
 	Reserve    Bytes `toml:"reserve" range:"1MiB..1TiB" doc:"Free space on the disk below which nothing more is written."`
@@ -213,7 +223,8 @@ func Default() Config {
 			VerifyTimeout: seconds(30), PerSender: 10, PerDomain: 60, Total: 600, InFlight: 32,
 			ForwardingDays: 90, RetryMin: seconds(30), RetryMax: Duration(6 * time.Hour),
 		},
-		Store: Store{Reserve: 32 << 20, QueueBytes: 8 << 20},
+		Archive: Archive{MaxSize: archiveSize()},
+		Store:   Store{Reserve: 32 << 20, QueueBytes: 8 << 20},
 		Health: Health{
 			StatusLED: "auto", PowerLED: "auto", LEDDir: "/sys/class/leds",
 		},
@@ -243,6 +254,15 @@ func defaultS2S() S2S {
 		QueueBytes: 1 << 20, QueueTotal: 16 << 20, QueueTime: minutes(2),
 		Routes: []Route{},
 	}
+}
+
+// archiveSize is more text than a family writes in decades. The database of a 32-bit box can not grow beyond 1 GiB in all (docs/decisions.md), so
+// there an account has less, and still years.
+func archiveSize() Bytes {
+	if strconv.IntSize == 32 {
+		return 128 << 20
+	}
+	return 1 << 30
 }
 
 func minutes(n int) Duration { return seconds(60 * n) }

@@ -63,6 +63,7 @@ SCENARIOS = [
     Scenario("aioxmpp", "aioxmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
     Scenario("slixmpp-suite", "slixmpp_suite.py", {"one": BOX, "two": BOX}, limit=150, python=SUITES / "environment/bin/python3"),
     Scenario("aioxmpp-suite", "aioxmpp_suite.py", {f"a{n}": BOX for n in range(100)}, limit=150),
+    Scenario("archive", "archive.py", {"romeo": BOX, "juliet": BOX}),
     two_servers("prosody", PROSODY, proof="certificate"),
     two_servers("prosody-dialback", SELF_SIGNED, proof="dialback"),
     Scenario("prosody-untrusted", "refused.py", {"here": SECOND, "there": UNTRUSTED}),

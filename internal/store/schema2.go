@@ -11,7 +11,9 @@ import (
 	"mellium.im/xmpp/jid"
 )
 
-var schema2 = []string{logTable.name, logTail.name, string(ownedIndex), string(withIndex), logAccounts.name, Progress.name}
+var logTables = []string{logTable.name, logTail.name, string(ownedIndex), string(withIndex), logAccounts.name, Progress.name}
+
+var schema2 = append(slices.Clone(logTables), ArchivePrefs.name)
 
 // toSchema2 brings the log. What waited for members in a table of its own becomes part of it.
 func toSchema2(b *bolt.Tx) error {

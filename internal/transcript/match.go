@@ -127,6 +127,7 @@ func (w *world) differ(want, have *frame.Node, top bool) string {
 		switch {
 		case strings.HasPrefix(a.Value, "$") && got != nil:
 			w.values[a.Value] = *got
+		case strings.HasPrefix(a.Value, "=$") && got != nil && w.values[a.Value[1:]] == *got:
 		case got == nil, a.Value != "*" && *got != a.Value:
 			return fmt.Sprintf("<%s>: attribute %s is not %q", want.Name, a.Name, a.Value)
 		}
@@ -136,6 +137,9 @@ func (w *world) differ(want, have *frame.Node, top bool) string {
 			continue
 		}
 		return fmt.Sprintf("<%s>: attribute %s=%q is not expected", want.Name, a.Name, a.Value)
+	}
+	if have, known := w.values[want.Text]; known {
+		want.Text = have
 	}
 	if want.Text != "*" && strings.TrimSpace(want.Text) != strings.TrimSpace(have.Text) {
 		return fmt.Sprintf("<%s>: text %q instead of %q", want.Name, have.Text, want.Text)
@@ -177,7 +181,9 @@ func attr(n *frame.Node, like frame.Attr) *string {
 // fill puts remembered values into a stanza that is to be sent.
 func (w *world) fill(xml string) string {
 	for name, v := range w.values {
-		xml = strings.ReplaceAll(xml, "'"+name+"'", "'"+string(frame.AppendEscaped(nil, v))+"'")
+		v = string(frame.AppendEscaped(nil, v))
+		xml = strings.ReplaceAll(xml, "'"+name+"'", "'"+v+"'")
+		xml = strings.ReplaceAll(xml, ">"+name+"<", ">"+v+"<")
 	}
 	return xml
 }

@@ -26,7 +26,8 @@
 //
 // Steps may stand in one line with their stanza. In what is expected, id, from, to and xml:lang may be left out; an attribute
 // value * is any; text * is any; a child <etc/> stands for any further children. Everything else must be equal.
-// $name in an expected attribute keeps its value, in a sent one gives it back.
+// $name in an expected attribute keeps its value, in a sent one or as the text of a sent element gives it back; in an expected text $name, and in an
+// expected attribute =$name, is the value that was kept.
 package transcript
 
 import (

@@ -3,6 +3,7 @@ package xmpp
 import (
 	"crypto/rand"
 	"encoding/base32"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,9 @@ type Outlet interface {
 	Deliver(st *Stanza) bool
 	Close(err *StreamError)
 }
+
+// Roomy is an Outlet that tells how many bytes it can still queue. Room does not block.
+type Roomy interface{ Room() int }
 
 // Session is one bound resource.
 type Session struct {
@@ -185,6 +189,15 @@ func (r *Router) EachSession(f func(*Session)) {
 
 // Deliver hands a complete stanza to the session's connection.
 func (s *Session) Deliver(st *Stanza) bool { return s.out.Deliver(st) }
+
+// Room is how many bytes the session's connection can still queue; where it does not tell (see Roomy), as many as one likes. What a session
+// asked for and can be cut, such as a page of an archive, is cut to it: past it the client would lose its connection.
+func (s *Session) Room() int {
+	if o, ok := s.out.(Roomy); ok {
+		return o.Room()
+	}
+	return math.MaxInt
+}
 
 // Close ends the session's connection with a stream error.
 func (s *Session) Close(err *StreamError) { s.out.Close(err) }

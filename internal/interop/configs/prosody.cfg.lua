@@ -21,7 +21,7 @@ unbound = {
 
 modules_enabled = {
 	"roster"; "saslauth"; "tls"; "dialback"; "disco"; "offline";
-	"blocklist"; "carbons"; "pep"; "private"; "smacks"; "vcard4"; "vcard_legacy";
+	"blocklist"; "carbons"; "mam"; "pep"; "private"; "smacks"; "vcard4"; "vcard_legacy";
 	"ping"; "time"; "uptime"; "version"; "posix"; $more_modules
 }
 

@@ -189,6 +189,12 @@ class Person(ClientXMPP):
         await self._until(take, f"{self.name} should receive {what}")
         return found[0]
 
+    def all_of(self, matches) -> list[ET.Element]:
+        """Takes all that match out of the inbox, as far as they have come."""
+        found = [xml for xml in self._inbox if matches(xml)]
+        self._inbox = [xml for xml in self._inbox if xml not in found]
+        return found
+
     def none_of(self, what: str, matches) -> None:
         """Call after something that would have come later has come."""
         wrong = next(filter(matches, self._inbox), None)

@@ -1,0 +1,104 @@
+package archive
+
+import (
+	"errors"
+	"time"
+
+	"pibox/internal/store"
+)
+
+const (
+	firstRetention = 10 * time.Minute // after start, when everybody has logged in
+	retentionPause = time.Hour
+	// A batch is short enough for nobody to notice, and waits until no message was stored for quietTime, but no longer than busyTime.
+	purgeBatch = 200
+	quietTime  = 2 * time.Second
+	busyTime   = time.Minute
+)
+
+// retention drops, again and again, what is too old or too much, the oldest first, so that an archive has no holes (XEP-0313 §"Message retention
+// and deletion").
+func (a *Archive) retention() {
+	for pause := firstRetention; a.sleep(pause); pause = retentionPause {
+		if err := a.retainAll(); err != nil && a.ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
+			a.opt.Log.Error("archive: dropping old messages", "error", err)
+		}
+	}
+}
+
+// sleep is false when the work is to end.
+func (a *Archive) sleep(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-a.ctx.Done():
+		return false
+	}
+}
+
+func (a *Archive) retainAll() error {
+	var accounts []string
+	if err := a.r.Store.View(func(tx *store.Tx) error {
+		for account := range store.Accounts.All(tx) {
+			accounts = append(accounts, account)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, account := range accounts {
+		if a.opt.MaxAge <= 0 && a.opt.MaxBytes <= 0 {
+			break
+		}
+		if err := a.inBatches(func(tx *store.Tx) bool {
+			var olderThan time.Time
+			if a.opt.MaxAge > 0 {
+				olderThan = time.Now().Add(-a.opt.MaxAge)
+			}
+			return retain(tx, account, olderThan, a.opt.MaxBytes)
+		}); err != nil {
+			return err
+		}
+	}
+	return a.inBatches(func(tx *store.Tx) bool { return purge(tx, purgeBatch) })
+}
+
+// inBatches calls step, each time in a transaction of its own and at a quiet moment, until it tells that there is no more to do.
+func (a *Archive) inBatches(step func(tx *store.Tx) (more bool)) error {
+	for more := true; more; {
+		if err := a.quiet(); err != nil {
+			return err
+		}
+		if err := a.r.Store.Update(func(tx *store.Tx) error {
+			more = step(tx)
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quiet waits until nobody writes.
+func (a *Archive) quiet() error {
+	last := func() (seq uint64, err error) {
+		err = a.r.Store.View(func(tx *store.Tx) error {
+			seq = store.LastLogSeq(tx)
+			return nil
+		})
+		return seq, err
+	}
+	seq, err := last()
+	for waited := time.Duration(0); err == nil && waited < busyTime; waited += quietTime {
+		if !a.sleep(quietTime) {
+			return a.ctx.Err()
+		}
+		before := seq
+		if seq, err = last(); seq == before {
+			break
+		}
+	}
+	return err
+}
