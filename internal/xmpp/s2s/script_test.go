@@ -245,6 +245,7 @@ func (s *script) come(how string) error {
 		"<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>"
 	const bidi, end = "<bidi xmlns='urn:xmpp:features:bidi'/>", "</stream:features>\n"
 	const external = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>"
+	const sm = "<sm xmlns='urn:xmpp:sm:3'/>"
 	steps := "peer connects direct\nTLS\n"
 	switch how {
 	case "with TLS":
@@ -253,7 +254,7 @@ func (s *script) come(how string) error {
 		steps += open + bidi + end
 	case "authenticated":
 		steps += open + bidi + external + end + "peer sends <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>\n" +
-			"box sends <success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>\n" + open + end
+			"box sends <success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>\n" + open + sm + end
 	default:
 		return errors.New("not understood")
 	}
