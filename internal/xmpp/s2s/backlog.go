@@ -63,9 +63,9 @@ func (s *Server) refill(l *link) {
 		}
 	}
 	pg := page{read: d.read}
-	bytes, count := s.opt.QueueBytes/2-l.bytes, s.opt.queueStanzas-len(d.open)
-	if l.bytes > 0 {
-		bytes = min(bytes, s.opt.QueueTotal/2-s.queued)
+	bytes, count := min(s.opt.QueueBytes/2-l.bytes, s.opt.QueueTotal/2-s.queued), s.opt.queueStanzas-len(d.open)
+	if l.bytes == 0 {
+		bytes = max(bytes, 1)
 	}
 	behind := d.behind
 	d.more = false

@@ -127,6 +127,7 @@ func (l *link) signal() {
 func (l *link) hurry() {
 	if at := l.triedAt.Add(backoffMax); at.Before(l.retryAt) {
 		l.retryAt = at
+		l.signal()
 	}
 }
 
@@ -332,7 +333,7 @@ func (s *Server) writeBatch(l *link, t *stream) {
 	s.mu.Lock()
 	back := s.written(l, m, after, lengths, n)
 	if err == nil {
-		s.pingBehind(m, pingAfter)
+		s.pingBehind(m)
 		if !m.counts && len(m.sent) == 0 {
 			l.fails = 0
 		}

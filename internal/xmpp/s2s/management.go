@@ -216,7 +216,7 @@ func (s *Server) settled(ctx context.Context, m *management, limit time.Duration
 	return false
 }
 
-// control has <a/> or <r/> written by a goroutine of its own: neither the reader nor the committer waits for a slow peer. Called with the lock.
+// control has <a/>, <r/> or a ping written by a goroutine of its own: neither the reader nor the committer waits for a slow peer. Called with the lock.
 func (s *Server) control(t *stream, ack, ask bool) {
 	t.ackDue, t.askDue = t.ackDue || ack, t.askDue || ask
 	if t.controlling || !s.streams[t] {
@@ -238,7 +238,10 @@ func (s *Server) writeControl(t *stream) {
 		if t.askDue && m.stream == t {
 			b = s.appendAsk(b, m)
 		}
-		t.ackDue, t.askDue = false, false
+		if t.pingDue && m.stream == t {
+			b = s.appendPing(b, t)
+		}
+		t.ackDue, t.askDue, t.pingDue = false, false, false
 		t.controlling = len(b) > 0
 		s.mu.Unlock()
 		var err error

@@ -160,8 +160,7 @@ func (l *link) gone(it item, now time.Time) bool {
 func (s *Server) push(l *link, it item, now time.Time) {
 	l.used = now
 	l.queue = append(l.queue, it)
-	l.bytes += it.cost()
-	s.queued += it.cost()
+	s.charge(l, it)
 	s.remind(l, it.until)
 	s.kick(l)
 }
@@ -174,6 +173,12 @@ func (s *Server) shift(l *link) item {
 		l.queue = nil
 	}
 	return it
+}
+
+// charge accounts for a stanza's memory; called with the lock.
+func (s *Server) charge(l *link, it item) {
+	l.bytes += it.cost()
+	s.queued += it.cost()
 }
 
 // release ends the account of a stanza's memory; called with the lock.

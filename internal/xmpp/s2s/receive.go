@@ -71,7 +71,13 @@ func (t *stream) stanza(el *frame.Element) error {
 		return &xmpp.StreamError{Condition: "not-authorized", Text: "dialback did not prove this pair of domains"}
 	}
 	rc, take, err := t.receive()
-	if take {
+	switch {
+	case !take:
+	case t.s.pong(st):
+		if rc != nil {
+			rc.Done()
+		}
+	default:
 		t.s.router.FromPeerWith(peer, st, rc)
 	}
 	return err

@@ -193,6 +193,7 @@ type Server struct {
 	links     map[pair]*link
 	queued    int                    // bytes in all links
 	resumable map[string]*management // by SM-ID; peers may resume them
+	pings     map[string]*ping       // by id
 	cursors   *time.Timer            // writes what arrived to the store
 	lost      uint64                 // see Lost
 	streams   map[*stream]bool
@@ -209,7 +210,7 @@ func New(router *xmpp.Router, opt Options) (*Server, error) {
 	opt = opt.withDefaults(router)
 	s := &Server{
 		opt: opt, router: router, log: opt.Log, resolver: newResolver(opt.Resolver, opt.DNSTimeout), routes: map[string]target{},
-		links: map[pair]*link{}, resumable: map[string]*management{}, streams: map[*stream]bool{}, perAddr: throttle.NewConnections(opt.ConnectionsPerAddress),
+		links: map[pair]*link{}, resumable: map[string]*management{}, pings: map[string]*ping{}, streams: map[*stream]bool{}, perAddr: throttle.NewConnections(opt.ConnectionsPerAddress),
 	}
 	var err error
 	if s.policy, err = newPolicy(router.IsLocal, opt); err != nil {

@@ -62,8 +62,9 @@ type stream struct {
 	// Guarded by the server's lock.
 	mgmt           *management
 	closing        bool // our last word is, or is about to be, said: what comes behind it is not handled where it is counted
-	controlling    bool // somebody is writing <a/> or <r/>
-	ackDue, askDue bool // which
+	controlling    bool // somebody is writing what is due
+	ackDue, askDue bool // <a/>, <r/>
+	pingDue        bool
 
 	mu       sync.Mutex
 	conn     net.Conn // socket, or TLS over it
