@@ -100,6 +100,7 @@ func (s *Server) Owe(tx *store.Tx, own, other string, seq uint64) {
 		at = seq - 1
 	}
 	d.begun = append(d.begun, seq)
+	s.soil(d) // to forget it, should the transaction fail
 	s.mu.Unlock()
 	store.Progress.Put(tx, progressKey(p), store.Count(at))
 	tx.OnCommit(func() { s.owed(p, seq) })
@@ -171,8 +172,8 @@ func (s *Server) writeCursors() {
 		s.cursors = nil
 		if err != nil {
 			s.log.Error("how far other servers have what is owed to them could not be stored", "error", err)
-			s.soilAgain()
 		}
+		s.soilAgain()
 	})
 }
 

@@ -20,17 +20,20 @@ import (
 func (b *box) owes(from, to string, texts ...string) {
 	b.net.t.Helper()
 	for _, text := range texts {
-		b.router.Submit(64, func(tx *store.Tx, out *xmpp.Out) error {
-			st := message(from, to, text)
-			seq := store.AppendLog(tx, &store.Entry{Remote: true, Stanza: st.Raw})
-			out.Owe(st, seq)
-			out.After(func() { out.Emit(st.Stored(seq)) })
-			return nil
-		}, nil)
+		b.owe(message(from, to, text))
 	}
 	if err := b.router.Update(func(*store.Tx, *xmpp.Out) error { return nil }); err != nil {
 		b.net.t.Error(err)
 	}
+}
+
+func (b *box) owe(st *xmpp.Stanza) {
+	b.router.Submit(64, func(tx *store.Tx, out *xmpp.Out) error {
+		seq := store.AppendLog(tx, &store.Entry{Remote: true, Stanza: st.Raw})
+		out.Owe(st, seq)
+		out.After(func() { out.Emit(st.Stored(seq)) })
+		return nil
+	}, nil)
 }
 
 func (b *box) owesMany(from, to int) {

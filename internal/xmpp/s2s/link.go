@@ -386,7 +386,7 @@ func (s *Server) expectStream(p pair) {
 		l = s.newLink(p)
 	}
 	if l != nil && l.stream == nil {
-		l.hold = time.Now().Add(attachAfter)
+		l.hold = time.Now().Add(2 * attachAfter)
 	}
 }
 
