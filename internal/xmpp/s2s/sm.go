@@ -136,10 +136,10 @@ func (t *stream) resumed(el *frame.Element) error {
 	if m.timer != nil {
 		m.timer.Stop()
 	}
-	s.mu.Unlock()
 	if old != nil {
-		old.replaced()
+		s.replaced(old)
 	}
+	s.mu.Unlock()
 	whole := s.settled(s.ctx, m, settleLimit)
 	s.mu.Lock()
 	handled := m.handled
@@ -169,16 +169,15 @@ func (t *stream) resumed(el *frame.Element) error {
 	return nil
 }
 
-// replaced ends a stream that went on elsewhere.
-func (t *stream) replaced() {
-	t.s.mu.Lock()
-	alive := t.s.streams[t]
-	if alive {
-		t.s.wg.Go(func() {
+// replaced ends a stream that goes on elsewhere; called with the lock.
+func (s *Server) replaced(t *stream) {
+	s.leave(t)
+	if s.streams[t] {
+		s.wg.Go(func() {
 			t.end(&xmpp.StreamError{Condition: "conflict", Text: "the stream was resumed on another connection"})
+			_ = t.socket.Close()
 		})
 	}
-	t.s.mu.Unlock()
 }
 
 // attachLater lets the peer enable stream management before we send on its stream, because only what is sent after that counts.
