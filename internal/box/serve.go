@@ -121,7 +121,7 @@ func (b *Box) otherServers(certs *reach.Certificates) (*s2s.Server, error) {
 		AuthTimeout: c.AuthTimeout.D(), ConnectTimeout: c.ConnectTimeout.D(),
 		Connections: c.Connections, ConnectionsPerAddress: c.ConnectionsPerAddress, IdleTimeout: c.IdleTimeout.D(),
 		Keepalive: c.Keepalive.D(), DeadAfter: c.DeadAfter.D(), WriteTimeout: c.WriteTimeout.D(),
-		QueueBytes: int(c.QueueBytes), QueueTotal: int(c.QueueTotal), QueueTime: c.QueueTime.D(), Log: b.log,
+		QueueBytes: int(c.QueueBytes), QueueTotal: int(c.QueueTotal), QueueTime: c.QueueTime.D(), DurableTime: c.DurableTime.D(), Log: b.log,
 	})
 }
 
@@ -203,6 +203,9 @@ func (s *service) run(ctx context.Context, log *slog.Logger) error {
 	}
 	err := s.box.Start()
 	if err == nil {
+		if s.servers != nil {
+			s.servers.Start()
+		}
 		<-ctx.Done()
 		err = context.Cause(ctx)
 		if errors.Is(err, context.Canceled) {

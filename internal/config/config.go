@@ -133,7 +133,8 @@ type S2S struct {
 	WriteTimeout          Duration `toml:"write_timeout" range:"1s..10m" doc:"A server that takes no byte for this long is gone."`
 	QueueBytes            Bytes    `toml:"queue_bytes" range:"512KiB..1GiB" doc:"Bytes waiting for one domain; past it stanzas come back to their senders."`
 	QueueTotal            Bytes    `toml:"queue_total" range:"512KiB..4GiB" doc:"Bytes waiting for all domains together."`
-	QueueTime             Duration `toml:"queue_time" range:"10s..168h" doc:"A stanza that could not be delivered for this long comes back to its sender."`
+	QueueTime             Duration `toml:"queue_time" range:"10s..168h" doc:"A stanza that is not stored, such as presence, and could not be delivered for this long comes back to its sender."`
+	DurableTime           Duration `toml:"durable_time" range:"1h..720h" doc:"A stored message that could not be delivered for this long comes back to its sender."`
 
 	Routes []Route `toml:"route" doc:"Fixed addresses of other servers, for boxes without public DNS, one table each." sample:"domain = \"grandma.example\"\naddress = \"192.0.2.7:5269\"\ntls = \"starttls\""`
 }
@@ -251,7 +252,7 @@ func defaultS2S() S2S {
 		AuthTimeout: seconds(60), ConnectTimeout: seconds(20),
 		Connections: 1000, ConnectionsPerAddress: 50,
 		IdleTimeout: minutes(30), Keepalive: minutes(3), DeadAfter: seconds(60), WriteTimeout: seconds(60),
-		QueueBytes: 1 << 20, QueueTotal: 16 << 20, QueueTime: minutes(2),
+		QueueBytes: 1 << 20, QueueTotal: 16 << 20, QueueTime: minutes(2), DurableTime: minutes(72 * 60),
 		Routes: []Route{},
 	}
 }

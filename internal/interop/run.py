@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from harness.authority import Authority
+from harness.control import Control
 from harness.nameserver import NameServer
 from harness.servers import Ejabberd, Pibox, Prosody, Server
 
@@ -49,6 +50,10 @@ def two_servers(name: str, there: str, **options) -> Scenario:
     return Scenario(name, "two_servers.py", {"here": BOX, "there": there, "away": there}, options=options)
 
 
+def owed(name: str, there: str) -> Scenario:
+    return Scenario(name, "owed.py", {"here": BOX, "there": there}, limit=120, by_prosody=False)
+
+
 def move(name: str, old: str, new: str, **more: str) -> Scenario:
     return Scenario(name, "move.py", {"romeo": BOX, "old": old, "new": new, **more}, by_prosody=False)
 
@@ -70,6 +75,11 @@ SCENARIOS = [
     two_servers("prosody-bidi", BIDI),
     two_servers("ejabberd", EJABBERD),
     two_servers("box-to-box", SECOND),
+    owed("owed-to-prosody", PROSODY),
+    owed("owed-to-prosody-bidi", BIDI),
+    owed("owed-to-prosody-dialback", SELF_SIGNED),
+    owed("owed-to-ejabberd", EJABBERD),
+    owed("owed-to-box", SECOND),
     move("move-prosody-to-box", PROSODY, BOX),
     move("move-prosody-to-other-box", PROSODY, SECOND),
     move("move-box-to-prosody", BOX, PROSODY, benvolio=BOX),
@@ -169,6 +179,7 @@ class World:
         for domain, server in self.servers.items():
             server.wait_ready()
             server.create_accounts(self.accounts[domain])
+        self.control = Control(self.folder / "control", self.servers)
 
     def stop(self) -> None:
         for server in self.servers.values():
@@ -219,7 +230,7 @@ class World:
         logs = {domain: {"log": str(server.log), "offset": server.log.stat().st_size}
                 for domain, server in self.servers.items()}
         return {"limit": scenario.limit, "roles": roles, "servers": logs,
-                "unreachable": UNREACHABLE, "suites": str(SUITES), **scenario.options}
+                "unreachable": UNREACHABLE, "control": str(self.control.path), "suites": str(SUITES), **scenario.options}
 
 
 def account_name(scenario: Scenario, role: str) -> str:

@@ -83,8 +83,13 @@ func checkIQ(st *Stanza) error {
 
 // FromPeer takes a stanza from another server's stream; the caller has made sure that From is at a domain which that stream
 // proved and that To is at a domain of ours.
-func (r *Router) FromPeer(p *Peer, st *Stanza) {
-	rq := &Request{Stanza: st.Edited(st.AsClient()).prepared(), Router: r, Peer: p}
+func (r *Router) FromPeer(p *Peer, st *Stanza) { r.FromPeerWith(p, st, nil) }
+
+// FromPeerWith is FromPeer with a receipt, which may be done before it returns.
+func (r *Router) FromPeerWith(p *Peer, st *Stanza, rc *Receipt) {
+	rc.hold()
+	defer rc.release()
+	rq := &Request{Stanza: st.Edited(st.AsClient()).prepared(), Router: r, Peer: p, receipt: rc}
 	if err := checkIQ(rq.Stanza); err != nil {
 		r.fail(rq, err)
 		return

@@ -49,6 +49,14 @@ func (r *Router) withOut(run func(tx *store.Tx, out *Out) error) func(*store.Tx)
 // After queues an effect. It must not block.
 func (o *Out) After(f func()) { o.tx.OnCommit(f) }
 
+// Owe tells the way to other servers, within the transaction that wrote an entry of the log with Remote, whose it is: it is tried until the server has
+// it, also by later runs. The stanza itself follows as an effect, by Emit and with its place in the log (Stanza.Stored).
+func (o *Out) Owe(st *Stanza, seq uint64) {
+	if d, ok := o.r.remote.(DurableRemote); ok {
+		d.Owe(o.tx, st.From.Domain, st.To.Domain, seq)
+	}
+}
+
 // Deliver queues a stanza for one session.
 func (o *Out) Deliver(s *Session, st *Stanza) { o.After(func() { s.Deliver(st) }) }
 

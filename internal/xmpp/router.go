@@ -83,6 +83,14 @@ type Peer struct {
 // Remote carries stanzas to other servers. Send never blocks; what can not be delivered comes back through Router.Bounce.
 type Remote interface{ Send(st *Stanza) }
 
+// DurableRemote is a Remote that gets stored stanzas (Stanza.Seq) to other servers across links and runs.
+type DurableRemote interface {
+	Remote
+	// Owe tells, within the transaction that appended it, that an entry of the log is owed by one of our domains to another server. Send of its
+	// stanza follows.
+	Owe(tx *store.Tx, own, other string, seq uint64)
+}
+
 // Request is a stanza on its way to a handler.
 type Request struct {
 	*Stanza

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import string
 import subprocess
@@ -65,6 +66,22 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def kill(self) -> None:
+        """Without a word, like a power cut."""
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Starts it again after it ended."""
+        self.start()
+        self.wait_ready()
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None

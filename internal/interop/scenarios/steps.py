@@ -8,6 +8,7 @@ import asyncio
 import collections
 import json
 import logging
+import socket
 import sys
 import traceback
 import xml.etree.ElementTree as ET
@@ -270,6 +271,18 @@ class World:
     def kind(self, role: str) -> str:
         """What serves this role: prosody, ejabberd, pibox."""
         return self.settings["roles"][role]["server"]
+
+    def control(self, *commands: str) -> None:
+        """Has the driver do something to servers: "freeze", "thaw", "kill", "stop" or "start", and a domain."""
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(WAIT)
+            link.connect(self.settings["control"])
+            with link.makefile("rw") as lines:
+                for command in commands:
+                    lines.write(command + "\n")
+                    lines.flush()
+                    answer = lines.readline().strip()
+                    check(answer == "ok", f"{command}: {answer}")
 
     def log_since_start(self, domain: str) -> str:
         """What the server of this domain logged while this scenario ran."""

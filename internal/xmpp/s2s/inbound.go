@@ -83,6 +83,9 @@ func (t *stream) features() string {
 	}
 	f := "<dialback xmlns='" + nsDialbackFeature + "'><errors/></dialback>"
 	if t.sasl {
+		if !t.s.opt.withoutSM {
+			f += "<sm xmlns='" + nsSM + "'/>"
+		}
 		return f
 	}
 	f += "<bidi xmlns='" + nsBidiFeature + "'/>"
@@ -233,8 +236,9 @@ func (t *stream) authorized() error {
 	}
 	t.log.Info("stream of another server", "local", t.pair.local, "remote", t.pair.remote, "by", "certificate", "bidi", t.bidi)
 	t.start()
+	t.s.appeared(t.pair)
 	if t.bidi {
-		t.s.attach(t.pair, t)
+		t.attachLater()
 	}
 	return nil
 }
@@ -251,6 +255,7 @@ func (t *stream) admit(p pair, proof xmpp.Proof, answer []byte) error {
 		by = "certificate"
 	}
 	t.log.Info("stream of another server", "local", p.local, "remote", p.remote, "by", by, "bidi", t.bidi)
+	t.s.appeared(p)
 	if t.bidi && t.incoming {
 		t.s.attach(p, t)
 	}

@@ -3,6 +3,7 @@ package s2s
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"pibox/internal/xmpp"
@@ -12,37 +13,42 @@ import (
 
 const (
 	batchBytes  = 64 << 10 // written at once, unless one stanza is larger
-	itemCost    = 256      // memory of a queued stanza beside its bytes
 	backoffMin  = time.Second
 	backoffMax  = time.Minute
-	maxTries    = 3           // connections that one stanza may cost: it may be what the peer ends them for
-	linkForgets = time.Minute // after the back-off: a failure that long ago does not count
+	backoffLong = 15 * time.Minute // while nothing waits but what is stored
+	maxTries    = 3                // connections that one stanza may cost: it may be what the peer ends them for
+	linkForgets = time.Minute      // after the back-off: a failure that long ago does not count
+	holdTime    = 30 * time.Second // for the peer to resume its stream before we open one of our own
+	freshTime   = 5 * time.Minute
+	goneTime    = 6 * time.Hour
 )
 
 // link is what goes out for one pair of domains. Everything is guarded by the server's lock.
 type link struct {
 	pair    pair
 	queue   []item
-	bytes   int
+	bytes   int // of the queue, and of what was written and may come back
+	debt    debt
 	used    time.Time // when something was queued last
 	running bool      // a goroutine writes or connects
+	refused bool      // there were too many links already
+	reached bool      // there was a stream in this run
 	stream  *stream   // nil: not connected
+	ending  *stream   // one that was; what it leaves behind goes first
+	lost    *management
+	hold    time.Time // the peer may do what makes a stream of our own needless until then
 	wake    chan struct{}
 	connect context.CancelFunc // ends the attempt to connect; nil while there is none
 	timer   *time.Timer
+	alarm   time.Time // of the timer
 
 	fails   int
+	triedAt time.Time
 	retryAt time.Time
-	failure *failure // of the last attempt
+	readAt  time.Time // not to read the log before, because it could not be
+	failure *failure  // of the last attempt
+	missing time.Time // since when the DNS does not know the domain
 }
-
-type item struct {
-	st    *xmpp.Stanza
-	until time.Time
-	tries int // how often a connection was lost within it
-}
-
-func (i item) cost() int { return len(i.st.Raw) + itemCost }
 
 // failure is why a peer can not be reached.
 type failure struct {
@@ -73,54 +79,6 @@ func (f *failure) stanzaError(domain string) *xmpp.StanzaError {
 	return xmpp.Errorf(f.condition, "no connection to %s could be made", domain)
 }
 
-// Send queues a stanza for another server. It never blocks; what can not be delivered comes back through Router.Bounce.
-func (s *Server) Send(st *xmpp.Stanza) {
-	p := pair{st.From.Domain, st.To.Domain}
-	if st.From.IsZero() || st.To.IsZero() || !s.router.IsLocal(p.local) || s.router.IsLocal(p.remote) {
-		s.log.Error("a stanza was to leave for another server that must not", "kind", st.Name, "local", p.local, "remote", p.remote)
-		return
-	}
-	if permit := s.policy.of(p.remote); !permit.talk {
-		s.router.Bounce(st, xmpp.Errorf(stanza.NotAllowed, "%s", permit.why))
-		return
-	}
-	if err := s.enqueue(p, st); err != nil {
-		s.router.Bounce(st, err)
-	}
-}
-
-func (s *Server) enqueue(p pair, st *xmpp.Stanza) *xmpp.StanzaError {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.links[p]
-	now := time.Now()
-	it := item{st: st, until: now.Add(s.opt.QueueTime)}
-	switch {
-	case s.stopping:
-		return xmpp.Errorf(stanza.RemoteServerTimeout, "this server is shutting down")
-	case l == nil && !s.makeRoom():
-		return xmpp.Errorf(stanza.ResourceConstraint, "too many other servers at the same time")
-	case l == nil:
-		l = s.newLink(p)
-	case l.stream == nil && l.failure != nil && l.failure.lasting && now.Before(l.retryAt):
-		return l.failure.stanzaError(p.remote)
-	}
-	if l.bytes+it.cost() > s.opt.QueueBytes && len(l.queue) > 0 || s.queued+it.cost() > s.opt.QueueTotal {
-		return xmpp.Errorf(stanza.ResourceConstraint, "too much is waiting for %s", p.remote)
-	}
-	l.used = now
-	l.queue = append(l.queue, it)
-	l.bytes += it.cost()
-	s.queued += it.cost()
-	if !l.running {
-		l.running = true
-		s.wg.Add(1)
-		go s.runLink(l)
-	}
-	s.schedule(l)
-	return nil
-}
-
 // makeRoom tells whether there may be one more link. Of as many as there may be, the one that is unused for longest goes: nobody can shut others out
 // by having us talk with a great many domains once. Called with the lock.
 func (s *Server) makeRoom() bool {
@@ -129,7 +87,7 @@ func (s *Server) makeRoom() bool {
 	}
 	var oldest *link
 	for _, l := range s.links {
-		if !l.running && len(l.queue) == 0 && (oldest == nil || l.used.Before(oldest.used)) {
+		if l.idle() && (oldest == nil || l.used.Before(oldest.used)) {
 			oldest = l
 		}
 	}
@@ -138,10 +96,15 @@ func (s *Server) makeRoom() bool {
 	}
 	oldest.timer.Stop()
 	delete(s.links, oldest.pair)
-	if t := oldest.stream; t != nil && !t.incoming {
+	if t := oldest.stream; t != nil && !t.incoming && s.streams[t] {
 		s.wg.Go(func() { t.end(nil) })
 	}
 	return true
+}
+
+// idle tells that nothing is on its way.
+func (l *link) idle() bool {
+	return !l.running && l.bytes == 0 && l.ending == nil && l.lost == nil && !l.debt.active()
 }
 
 // newLink is called with the lock.
@@ -152,106 +115,124 @@ func (s *Server) newLink(p pair) *link {
 	return l
 }
 
-// schedule sets the link's timer to the next thing that time brings; called with the lock.
-func (s *Server) schedule(l *link) {
+// signal wakes the link's goroutine.
+func (l *link) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// hurry: somebody waits, so the next attempt is not to be long ago. Called with the lock.
+func (l *link) hurry() {
+	if at := l.triedAt.Add(backoffMax); at.Before(l.retryAt) {
+		l.retryAt = at
+		l.signal()
+	}
+}
+
+// kick starts the link's goroutine, or has it look again; called with the lock.
+func (s *Server) kick(l *link) {
 	switch {
-	case len(l.queue) > 0:
-		l.timer.Reset(time.Until(l.queue[0].until))
-	case !l.running && l.stream == nil:
-		l.timer.Reset(time.Until(l.retryAt.Add(linkForgets)))
+	case l.running:
+		l.signal()
+	case !s.stopping:
+		l.running = true
+		s.wg.Add(1)
+		go s.runLink(l)
 	}
 }
 
-// expire gives back what waited too long, and forgets a link that nothing happens with.
-func (s *Server) expire(l *link) {
-	s.mu.Lock()
-	now := time.Now()
-	var late []item
-	for len(l.queue) > 0 && !now.Before(l.queue[0].until) {
-		late = append(late, s.pop(l))
-	}
-	if len(l.queue) == 0 && !l.running && l.stream == nil && !now.Before(l.retryAt.Add(linkForgets)) {
-		l.timer.Stop()
-		if s.links[l.pair] == l {
-			delete(s.links, l.pair)
-		}
-	} else {
-		s.schedule(l)
-	}
-	f := l.failure
-	s.mu.Unlock()
-	s.bounce(l.pair, late, f)
-}
-
-// pop takes the first stanza out; called with the lock.
-func (s *Server) pop(l *link) item {
-	it := l.queue[0]
-	l.queue[0] = item{}
-	if l.queue = l.queue[1:]; len(l.queue) == 0 {
-		l.queue = nil
-	}
-	l.bytes -= it.cost()
-	s.queued -= it.cost()
-	return it
-}
-
-func (s *Server) bounce(p pair, items []item, f *failure) {
-	if len(items) == 0 {
-		return
-	}
-	e := f.stanzaError(p.remote)
-	s.log.Info("stanzas for another server come back", "local", p.local, "remote", p.remote, "stanzas", len(items), "reason", e.Condition)
-	for _, it := range items {
-		s.router.Bounce(it.st, e)
-	}
-}
-
-// runLink connects and writes until the queue is empty.
+// runLink connects and writes until nothing is left to.
 func (s *Server) runLink(l *link) {
 	defer s.wg.Done()
 	for {
+		s.refill(l)
 		s.mu.Lock()
-		if len(l.queue) == 0 {
+		do := s.next(l)
+		if do == nil {
 			l.running = false
-			s.schedule(l)
-			s.mu.Unlock()
+			s.again(l)
+			s.rest(l)
+		}
+		s.mu.Unlock()
+		if do == nil {
 			return
 		}
-		t, retryAt := l.stream, l.retryAt
-		s.mu.Unlock()
-		switch wait := time.Until(retryAt); {
-		case t != nil:
-			s.writeBatch(l, t)
-		case wait > 0:
-			s.pause(l, wait)
-		default:
-			s.tryLink(l)
+		do()
+	}
+}
+
+// next is what the link's goroutine is to do; nil: nothing. Called with the lock.
+func (s *Server) next(l *link) func() {
+	now := time.Now()
+	t, d := l.stream, &l.debt
+	reads := !s.stopping && (d.behind || d.unread > 0)
+	resumes := !s.stopping && l.lost != nil && l.lost.ours && (len(l.lost.sent) > 0 || now.Before(l.lost.eager))
+	wait := time.Duration(-1)
+	switch {
+	case len(l.queue) == 0 && !reads && !resumes:
+		return nil
+	case l.ending != nil:
+		return func() { s.pause(l, -1) }
+	case t != nil && len(l.queue) > 0:
+		if t.mgmt.takes(l.queue[0]) {
+			return func() { s.writeBatch(l, t) }
 		}
+	case len(l.queue) == 0 && !resumes: // there is no room, or the store can not be read
+		if wait = l.readAt.Sub(now); wait <= 0 {
+			wait = -1
+		}
+	case now.Before(l.hold):
+		wait = l.hold.Sub(now)
+	case now.Before(l.retryAt):
+		wait = l.retryAt.Sub(now)
+	default:
+		return func() { s.tryLink(l) }
 	}
+	if s.connecting.Err() != nil && t == nil {
+		return func() { s.giveUp(l) }
+	}
+	return func() { s.pause(l, wait) }
 }
 
-// pause waits for the next attempt, or for something to happen.
+// takes tells whether a stanza may be written now. One that cost a connection is written alone, so that the next loss tells whose fault it is.
+func (m *management) takes(it item) bool {
+	return !m.full() && (it.tries == 0 || len(m.sent) == 0)
+}
+
+// pause waits until it is time, or something happens; a negative time never comes.
 func (s *Server) pause(l *link, wait time.Duration) {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
+	var due <-chan time.Time
+	if wait >= 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		due = timer.C
+	}
+	stop := s.connecting.Done()
+	s.mu.Lock()
+	if l.stream != nil || l.ending != nil {
+		stop = nil
+	}
+	s.mu.Unlock()
 	select {
-	case <-timer.C:
+	case <-due:
 	case <-l.wake:
-	case <-s.connecting.Done():
-		s.giveUp(l)
+	case <-stop:
 	}
 }
 
-// giveUp returns everything that waits.
+// giveUp returns everything that waits. What is stored stays owed.
 func (s *Server) giveUp(l *link) {
 	s.mu.Lock()
-	var all []item
-	for len(l.queue) > 0 {
-		all = append(all, s.pop(l))
-	}
-	f := l.failure
+	back := s.drain(l, func(item) *xmpp.StanzaError { return l.failure.stanzaError(l.pair.remote) })
+	stopping := s.stopping
+	l.signal()
 	s.mu.Unlock()
-	s.bounce(l.pair, all, f)
+	if stopping {
+		back = slices.DeleteFunc(back, func(b bounced) bool { return b.stored() })
+	}
+	s.bounce(back)
 }
 
 func (s *Server) tryLink(l *link) {
@@ -259,137 +240,190 @@ func (s *Server) tryLink(l *link) {
 	defer cancel()
 	s.mu.Lock()
 	l.connect = cancel
+	l.triedAt = time.Now()
+	back := s.passHold(l)
+	lost := l.lost
 	s.mu.Unlock()
+	s.bounce(back)
 	t, err := s.connect(ctx, l.pair)
 	s.mu.Lock()
 	l.connect = nil
 	attached := l.stream != nil
-	s.mu.Unlock()
-	if err != nil && attached {
-		return
+	if lost != nil && l.lost == lost && (err == nil || attached) { // it was not resumed, and what it left goes another way
+		l.lost = nil
+		back = s.abandon(lost)
 	}
 	if err == nil {
-		s.mu.Lock()
-		l.failure, l.retryAt = nil, time.Time{}
-		if l.stream == nil {
-			l.stream = t
-		}
-		s.mu.Unlock()
-		s.wg.Go(func() { t.finish(t.run()) })
-		return
+		s.linked(l, t)
 	}
-	f := asFailure(err)
-	s.log.Warn("another server can not be reached", "local", l.pair.local, "remote", l.pair.remote, "reason", f.condition, "error", err)
+	s.mu.Unlock()
+	s.bounce(back)
+	switch {
+	case err == nil:
+		s.wg.Go(func() { t.finish(t.run()) })
+	case !attached:
+		s.failed(l, asFailure(err))
+	}
+}
+
+// passHold: the peer did not resume its stream.
+func (s *Server) passHold(l *link) (back []bounced) {
+	if m := l.lost; m != nil && !m.ours {
+		l.lost = nil
+		back = s.abandon(m)
+	}
+	return back
+}
+
+// linked has a stream take what goes out; called with the lock.
+func (s *Server) linked(l *link, t *stream) {
+	l.fails, l.failure, l.retryAt, l.missing, l.hold, l.reached = 0, nil, time.Time{}, time.Time{}, time.Time{}, true
+	if l.stream == nil {
+		l.stream = t
+	}
+}
+
+// failed: no stream could be opened. What is stored waits, unless the domain does not exist.
+func (s *Server) failed(l *link, f *failure) {
+	s.log.Warn("another server can not be reached", "local", l.pair.local, "remote", l.pair.remote, "reason", f.condition, "error", f.err)
 	s.mu.Lock()
+	now := time.Now()
 	l.fails++
 	l.failure = f
-	l.retryAt = time.Now().Add(s.backoff(l.fails))
+	l.retryAt = now.Add(s.backoff(l))
+	if !isNotFound(f.err) {
+		l.missing = time.Time{}
+	} else if l.missing.IsZero() {
+		l.missing = now
+	}
+	stopping := s.connecting.Err() != nil
+	back := s.drain(l, func(it item) *xmpp.StanzaError {
+		switch {
+		case it.stored() && l.nowhere(now) && l.gone(it, now), !it.stored() && f.lasting:
+			return f.stanzaError(l.pair.remote)
+		}
+		return nil
+	})
 	s.mu.Unlock()
-	if f.lasting || s.connecting.Err() != nil {
+	s.bounce(back)
+	if stopping {
 		s.giveUp(l)
 	}
 }
 
-// backoff doubles from a second to a minute, give or take a fifth, so that many boxes do not come back at once.
-func (s *Server) backoff(fails int) time.Duration {
-	d := min(backoffMin<<min(fails-1, 16), backoffMax)
+// backoff doubles from a second, give or take a fifth, so that many boxes do not come back at once. Called with the lock.
+func (s *Server) backoff(l *link) time.Duration {
+	most := backoffMax
+	if !slices.ContainsFunc(l.queue, func(it item) bool { return !it.stored() }) {
+		most = backoffLong
+	}
+	d := min(backoffMin<<min(l.fails-1, 16), most)
 	return d*4/5 + time.Duration(s.opt.random(int(d*2/5)))
 }
 
 // writeBatch writes what waits, as far as it is not too much. What did not go out whole stays, in its place.
 func (s *Server) writeBatch(l *link, t *stream) {
-	var batch []item
-	var buf []byte
+	t.writing <- struct{}{}
+	m, buf, after, lengths := s.take(l, t)
+	var n int
+	var err error
+	if len(lengths) > 0 {
+		n, err = t.writeNow(buf)
+	}
 	s.mu.Lock()
-	for len(l.queue) > 0 && (len(batch) == 0 || len(buf)+len(l.queue[0].st.Raw) <= batchBytes) {
-		it := s.pop(l)
-		batch = append(batch, it)
-		buf = append(buf, it.st.Raw...)
-	}
-	s.mu.Unlock()
-	if len(batch) == 0 {
-		return
-	}
-	n, err := t.write(buf)
+	back := s.written(l, m, after, lengths, n)
 	if err == nil {
-		t.used()
-		s.mu.Lock()
-		l.fails = 0
-		s.mu.Unlock()
-		return
-	}
-	for len(batch) > 0 && n >= len(batch[0].st.Raw) {
-		n -= len(batch[0].st.Raw)
-		batch = batch[1:]
-	}
-	var poison []item
-	if len(batch) > 0 && !errors.Is(err, errEnded) {
-		if batch[0].tries++; batch[0].tries >= maxTries {
-			poison, batch = batch[:1], batch[1:]
+		s.pingBehind(m)
+		if !m.counts && len(m.sent) == 0 {
+			l.fails = 0
 		}
+	} else {
+		s.leave(t)
 	}
-	s.mu.Lock()
-	l.queue = append(batch, l.queue...)
-	for _, it := range batch {
-		l.bytes += it.cost()
-		s.queued += it.cost()
-	}
-	if l.stream == t {
-		l.stream = nil
-		s.lost++
-	}
-	if !errors.Is(err, errEnded) {
-		l.fails++
-		l.retryAt = time.Now().Add(s.backoff(l.fails))
-	}
-	s.schedule(l)
 	s.mu.Unlock()
-	s.bounce(l.pair, poison, nil)
-	if !errors.Is(err, errEnded) {
+	<-t.writing
+	s.bounce(back)
+	switch {
+	case err == nil && len(lengths) > 0:
+		t.used()
+	case err != nil && !errors.Is(err, errEnded):
 		t.log.Warn("writing to another server failed", "local", l.pair.local, "remote", l.pair.remote, "error", err)
 		_ = t.socket.Close()
 	}
 }
 
-// attach offers a stream that the peer opened for what goes out (XEP-0288).
-func (s *Server) attach(p pair, t *stream) {
+// take moves stanzas from the queue to what was written to a stream; the lengths are those of what is to be written.
+func (s *Server) take(l *link, t *stream) (m *management, buf []byte, after uint64, lengths []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m = t.mgmt
+	after = m.serial
+	if l.stream != t {
+		return m, nil, after, nil
+	}
+	now := time.Now()
+	for len(l.queue) > 0 && m.takes(l.queue[0]) {
+		wire := l.queue[0].wire(now)
+		if len(buf) > 0 && len(buf)+len(wire) > batchBytes {
+			break
+		}
+		m.add(l, s.shift(l), now)
+		buf = append(buf, wire...)
+		lengths = append(lengths, len(wire))
+	}
+	if m.counts && !m.asked && len(buf) > 0 {
+		buf = s.appendAsk(buf, m)
+	}
+	return m, buf, after, lengths
+}
+
+// expectStream tells that a peer's stream is likely to be attached soon.
+func (s *Server) expectStream(p pair) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.links[p]
 	if l == nil && len(s.links) < s.opt.Links {
 		l = s.newLink(p)
 	}
-	if l == nil || l.stream != nil || s.stopping {
+	if l != nil && l.stream == nil {
+		l.hold = time.Now().Add(2 * attachAfter)
+	}
+}
+
+// attach offers a stream that the peer opened for what goes out (XEP-0288).
+func (s *Server) attach(p pair, t *stream) {
+	s.mu.Lock()
+	l := s.links[p]
+	if l == nil && len(s.links) < s.opt.Links {
+		l = s.newLink(p)
+	}
+	if l == nil || l.stream != nil || s.stopping || !s.streams[t] {
+		s.mu.Unlock()
 		return
 	}
-	l.stream = t
-	l.fails, l.failure, l.retryAt = 0, nil, time.Time{}
+	var back []bounced
+	if m := l.lost; m != nil && l.connect == nil {
+		l.lost = nil
+		back = s.abandon(m)
+	}
+	s.linked(l, t)
 	if l.connect != nil {
 		l.connect() // a peer that reached us may be one that we can not reach
 	}
-	select {
-	case l.wake <- struct{}{}:
-	default:
+	if len(l.queue) > 0 || l.debt.behind || l.debt.unread > 0 {
+		s.kick(l)
 	}
+	l.signal()
+	s.mu.Unlock()
+	s.bounce(back)
 }
 
-// detach takes a stream out of use: nothing more goes out on it.
-func (s *Server) detach(t *stream) {
+// appeared: a peer that reached us may be reached.
+func (s *Server) appeared(p pair) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, l := range s.links {
-		if l.stream == t {
-			l.stream = nil
-			s.lost++
-			s.schedule(l)
-		}
+	if l := s.links[p]; l != nil && l.stream == nil && l.failure != nil {
+		l.retryAt = time.Now()
+		l.signal()
 	}
-}
-
-// forget is detach for a stream that is closed.
-func (s *Server) forget(t *stream) {
-	s.detach(t)
-	s.mu.Lock()
-	delete(s.streams, t)
-	s.mu.Unlock()
 }

@@ -199,6 +199,7 @@ func TestConnectionLost(t *testing.T) {
 		for i := 1; i <= 3; i++ {
 			c.saysMany(i, i)
 			m.hears(fmt.Sprintf("m%d by certificate", i))
+			c.net.setCut(i == 3)
 			for _, conn := range c.net.conns {
 				_ = conn.Close()
 			}

@@ -19,11 +19,16 @@ import (
 )
 
 // offer is what the features of an outgoing stream say.
-type offer struct{ starttls, external, bidi, dialback bool }
+type offer struct{ starttls, external, bidi, dialback, sm bool }
 
 // connect opens a stream on which we may send for a pair.
 func (s *Server) connect(ctx context.Context, p pair) (*stream, error) {
-	return s.reach(ctx, p, (*stream).authenticate)
+	return s.reach(ctx, p, func(t *stream, o offer) error {
+		if err := t.authenticate(o); err != nil {
+			return err
+		}
+		return t.enable()
+	})
 }
 
 // reach tries the places of the remote domain's server in turn, until one is connected over TLS and then succeeds too.
@@ -185,6 +190,7 @@ func (t *stream) openOut() (offer, error) {
 	o.starttls = f.Child(nsTLS, "starttls") != nil
 	o.bidi = f.Child(nsBidiFeature, "bidi") != nil
 	o.dialback = f.Child(nsDialbackFeature, "dialback") != nil
+	o.sm = f.Child(nsSM, "sm") != nil
 	for _, uri := range h.Prefixes {
 		o.dialback = o.dialback || uri == nsDialback // XEP-0220 §2.3.1
 	}
@@ -193,6 +199,7 @@ func (t *stream) openOut() (offer, error) {
 			o.external = o.external || c.Name == "mechanism" && strings.TrimSpace(c.Text) == "EXTERNAL"
 		}
 	}
+	t.offered = o
 	return o, nil
 }
 
@@ -330,10 +337,8 @@ func negotiationFailure(err error) error {
 		switch pe.condition {
 		case "host-unknown", "host-gone":
 			return &failure{stanza.RemoteServerNotFound, true, err}
-		case "system-shutdown", "connection-timeout", "internal-server-error", "resource-constraint", "reset", "remote-connection-failed":
-			return &failure{stanza.RemoteServerTimeout, false, err}
 		}
-		return &failure{stanza.RemoteServerTimeout, true, err}
+		return &failure{stanza.RemoteServerTimeout, !passing(pe.condition), err}
 	case errors.As(err, &sf):
 		return &failure{stanza.RemoteServerTimeout, sf.condition != "temporary-auth-failure", err}
 	case errors.As(err, &se), errors.As(err, &fe), errors.Is(err, errNoExternal):

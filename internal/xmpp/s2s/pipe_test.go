@@ -20,6 +20,7 @@ type half struct {
 	buf    []byte
 	room   int
 	closed bool
+	frozen bool // what is written does not arrive; the end of the connection loses it
 	change chan struct{}
 
 	readDeadline, writeDeadline time.Time
@@ -83,7 +84,7 @@ type pipeConn struct {
 
 func (c *pipeConn) Read(b []byte) (int, error) {
 	return c.in.until(&c.in.readDeadline, func() (int, error, bool) {
-		if len(c.in.buf) == 0 {
+		if len(c.in.buf) == 0 || c.in.frozen {
 			return 0, io.EOF, c.in.closed
 		}
 		n := copy(b, c.in.buf)

@@ -29,7 +29,12 @@ func (t *stream) handle(el *frame.Element) error {
 			return &xmpp.StreamError{Condition: "policy-violation", Text: "too much before authentication"}
 		}
 	}
+	if el.NS != nsSM {
+		t.attachNow()
+	}
 	switch {
+	case el.NS == nsSM:
+		return t.manage(el)
 	case el.NS == nsDialback:
 		return t.dialback(el)
 	case el.NS == nsSASL && t.incoming && len(t.peers) == 0:
@@ -54,17 +59,9 @@ func (t *stream) stanza(el *frame.Element) error {
 	case !t.proven(st.From.Domain):
 		return &xmpp.StreamError{Condition: "invalid-from", Text: "the stream does not prove this domain"}
 	}
-	t.used()
-	if err := t.s.router.Store.WaitRoom(t.s.ctx); err != nil {
-		return err
-	}
 	if malformed != nil {
 		// An address that their rules allow and ours do not: the fault of one stanza, not of the stream.
-		st.To = xmpp.JID{Domain: t.pair.local}
-		if se := new(xmpp.StanzaError); errors.As(malformed, &se) && st.CanFail() {
-			t.s.Send(st.Failure(se))
-		}
-		return nil
+		return t.malformed(st, malformed)
 	}
 	if !t.s.router.IsLocal(st.To.Domain) {
 		return &xmpp.StreamError{Condition: "host-unknown", Text: "a stanza to a domain that is not served here"}
@@ -73,7 +70,41 @@ func (t *stream) stanza(el *frame.Element) error {
 	if peer == nil {
 		return &xmpp.StreamError{Condition: "not-authorized", Text: "dialback did not prove this pair of domains"}
 	}
-	t.s.router.FromPeer(peer, st)
+	rc, take, err := t.receive()
+	switch {
+	case !take:
+	case t.s.pong(st):
+		if rc != nil {
+			rc.Done()
+		}
+	default:
+		t.s.router.FromPeerWith(peer, st, rc)
+	}
+	return err
+}
+
+// receive waits until there is room for a stanza, and counts it.
+func (t *stream) receive() (rc *xmpp.Receipt, take bool, err error) {
+	t.used()
+	if err := t.s.router.Store.WaitRoom(t.s.ctx); err != nil {
+		return nil, false, err
+	}
+	rc, take = t.s.receive(t)
+	return rc, take, nil
+}
+
+func (t *stream) malformed(st *xmpp.Stanza, why error) error {
+	rc, take, err := t.receive()
+	if !take {
+		return err
+	}
+	st.To = xmpp.JID{Domain: t.pair.local}
+	if se := new(xmpp.StanzaError); errors.As(why, &se) && st.CanFail() {
+		t.s.Send(st.Failure(se))
+	}
+	if rc != nil {
+		rc.Done()
+	}
 	return nil
 }
 

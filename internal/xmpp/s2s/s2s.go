@@ -2,7 +2,8 @@
 // (XEP-0368) and streams that carry both directions (XEP-0288). Nothing but the beginning of STARTTLS is ever sent without TLS.
 //
 // A link per pair of an own and a foreign domain queues what goes out; a goroutine of its own connects and writes, while there is
-// something to write. A stream is one connection, whoever opened it: one goroutine reads it and owns all that is known about the peer; others
+// something to write. What is stored is owed (durable.go): the store's log is its queue, and a cursor for each pair tells what arrived, by stream
+// management (XEP-0198) or, where the peer does not do it, by the answer to a ping. A stream is one connection, whoever opened it: one goroutine reads it and owns all that is known about the peer; others
 // reach that goroutine by post. Writers take turns; each write has a deadline. The server's lock is never held over I/O or a call of the router.
 package s2s
 
@@ -90,12 +91,20 @@ type Options struct {
 	QueueBytes, QueueTotal int
 	// QueueTime is how long a stanza may wait before it comes back. Default 120 s.
 	QueueTime time.Duration
+	// DurableTime is QueueTime for stored stanzas. Default 3 days.
+	DurableTime time.Duration
+	// AckTimeout is how long the peer may take to acknowledge anything of what it was sent before the stream is given up. Default 2 min.
+	AckTimeout time.Duration
+	// ResumeTime is for how long a stream that was lost may be resumed (XEP-0198 §5). Default 1 h.
+	ResumeTime time.Duration
 	// Log. Default the router's.
 	Log *slog.Logger
 	// Dial connects. Default a net.Dialer that asks Resolver for names.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	random func(n int) int // 0 ≤ random(n) < n
+	random       func(n int) int // 0 ≤ random(n) < n
+	queueStanzas int             // owed stanzas of one pair that are kept in memory
+	withoutSM    bool            // XEP-0198 is neither offered nor used
 }
 
 // unauthenticated is RFC 6120 §13.12.
@@ -120,6 +129,7 @@ func (o Options) withDefaults(router *xmpp.Router) Options {
 	number(&o.Links, 1000)
 	number(&o.QueueBytes, 1<<20)
 	number(&o.QueueTotal, 16<<20)
+	number(&o.queueStanzas, 1000)
 	span(&o.DNSTimeout, 10*time.Second)
 	span(&o.AuthTimeout, 60*time.Second)
 	span(&o.ConnectTimeout, 20*time.Second)
@@ -128,6 +138,9 @@ func (o Options) withDefaults(router *xmpp.Router) Options {
 	span(&o.DeadAfter, 60*time.Second)
 	span(&o.WriteTimeout, 60*time.Second)
 	span(&o.QueueTime, 120*time.Second)
+	span(&o.DurableTime, 3*24*time.Hour)
+	span(&o.AckTimeout, 2*time.Minute)
+	span(&o.ResumeTime, time.Hour)
 	if o.Log == nil {
 		o.Log = router.Log
 	}
@@ -159,7 +172,7 @@ func dialer(server string) func(ctx context.Context, network, address string) (n
 // pair is a domain of ours and one of somebody else, prepared.
 type pair struct{ local, remote string }
 
-// Server is the box's way to other servers. It implements [xmpp.Remote].
+// Server is the box's way to other servers. It implements [xmpp.DurableRemote].
 type Server struct {
 	opt      Options
 	router   *xmpp.Router
@@ -178,8 +191,11 @@ type Server struct {
 	stopping  bool
 	lastID    int
 	links     map[pair]*link
-	queued    int    // bytes in all links
-	lost      uint64 // see Lost
+	queued    int                    // bytes in all links
+	resumable map[string]*management // by SM-ID; peers may resume them
+	pings     map[string]*ping       // by id
+	cursors   *time.Timer            // writes what arrived to the store
+	lost      uint64                 // see Lost
 	streams   map[*stream]bool
 	listeners []net.Listener
 	inbound   int
@@ -194,7 +210,7 @@ func New(router *xmpp.Router, opt Options) (*Server, error) {
 	opt = opt.withDefaults(router)
 	s := &Server{
 		opt: opt, router: router, log: opt.Log, resolver: newResolver(opt.Resolver, opt.DNSTimeout), routes: map[string]target{},
-		links: map[pair]*link{}, streams: map[*stream]bool{}, perAddr: throttle.NewConnections(opt.ConnectionsPerAddress),
+		links: map[pair]*link{}, resumable: map[string]*management{}, pings: map[string]*ping{}, streams: map[*stream]bool{}, perAddr: throttle.NewConnections(opt.ConnectionsPerAddress),
 	}
 	var err error
 	if s.policy, err = newPolicy(router.IsLocal, opt); err != nil {
@@ -207,6 +223,9 @@ func New(router *xmpp.Router, opt Options) (*Server, error) {
 	}
 	s.ctx, s.kill = context.WithCancel(context.Background())
 	s.connecting, s.noConnect = context.WithCancel(s.ctx)
+	if err := s.load(); err != nil {
+		return nil, err
+	}
 	router.SetRemote(s)
 	return s, nil
 }

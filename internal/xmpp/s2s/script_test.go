@@ -39,6 +39,10 @@ import (
 //	box says <message/>                         a user of the box sends it
 //	routed m1 by certificate; m2 by dialback    what reached the router, as box.hears
 //	nothing is routed
+//	box connects and is offered <sm/>           authenticates by EXTERNAL over direct TLS, and gets these features
+//	box hangs up
+//	box owes <message/>                         it stores and sends a message
+//	nothing is owed
 //	30s pass
 type script struct {
 	t      *testing.T
@@ -136,6 +140,15 @@ func (s *script) do(head, xml string) error {
 		return s.come(strings.TrimPrefix(head, "peer comes "))
 	case head == "box connects":
 		return s.accept()
+	case head == "box connects and is offered":
+		return s.isOffered(xml)
+	case head == "box hangs up":
+		return s.hungUp()
+	case head == "box owes":
+		synctest.Wait()
+		s.box.owe(xmpp.Make([]byte(xml)))
+	case head == "nothing is owed":
+		s.box.owing()
 	case head == "TLS" || head == "TLS fails":
 		return s.tls(head == "TLS fails")
 	case strings.HasPrefix(head, "peer opens"):
@@ -245,6 +258,7 @@ func (s *script) come(how string) error {
 		"<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>"
 	const bidi, end = "<bidi xmlns='urn:xmpp:features:bidi'/>", "</stream:features>\n"
 	const external = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>"
+	const sm = "<sm xmlns='urn:xmpp:sm:3'/>"
 	steps := "peer connects direct\nTLS\n"
 	switch how {
 	case "with TLS":
@@ -253,11 +267,34 @@ func (s *script) come(how string) error {
 		steps += open + bidi + end
 	case "authenticated":
 		steps += open + bidi + external + end + "peer sends <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>\n" +
-			"box sends <success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>\n" + open + end
+			"box sends <success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>\n" + open + sm + end
 	default:
 		return errors.New("not understood")
 	}
 	return s.run(steps)
+}
+
+func (s *script) isOffered(features string) error {
+	const open = "box opens from='montague.example' to='capulet.example'\npeer opens from='capulet.example' to='montague.example' id='s1'\n"
+	const external = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>"
+	return s.run("box connects\nTLS\n" + open + "peer sends <stream:features>" + external + "</stream:features>\n" +
+		"box sends <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>bW9udGFndWUuZXhhbXBsZQ==</auth>\n" +
+		"peer sends <success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>\n" + open + "peer sends <stream:features>" + features + "</stream:features>")
+}
+
+// hungUp reads to the end of a connection that the box closed without a word.
+func (s *script) hungUp() error {
+	for {
+		ev, err := s.next()
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return errors.New("the box is still there")
+		case err != nil:
+			return nil
+		case ev.Kind != frame.KindSpace && (ev.Kind != frame.KindElement || ev.Element.NS != nsSM):
+			return fmt.Errorf("the box sent %+v", ev)
+		}
+	}
 }
 
 func (s *script) use(c net.Conn) {
@@ -372,7 +409,7 @@ func (s *script) receive(xml string) error {
 		case ev.Kind != frame.KindElement:
 			return fmt.Errorf("instead of <%s>: %+v", want.Name, ev)
 		}
-		if diff := differ(want, ev.Element.Node()); diff != "" {
+		if diff := differ(want, ev.Element.Node(), s.values); diff != "" {
 			return fmt.Errorf("the box sent %s: %s", ev.Element.Raw, diff)
 		}
 		if want.NS == nsSASL && want.Name == "success" {
@@ -383,12 +420,17 @@ func (s *script) receive(xml string) error {
 }
 
 // differ says in what have is not as wanted; a text of stream errors may be left out.
-func differ(want, have *frame.Node) string {
+func differ(want, have *frame.Node, values map[string]string) string {
 	if want.Name != have.Name || want.NS != have.NS {
 		return fmt.Sprintf("{%s}%s instead of {%s}%s", have.NS, have.Name, want.NS, want.Name)
 	}
 	for _, a := range want.Attrs {
-		if got := have.Attr(a.Name); got != a.Value && a.Value != "*" || got == "" {
+		got := have.Attr(a.Name)
+		if _, known := values[a.Value]; a.Value != "" && a.Value[0] == '$' && !known {
+			values[a.Value] = got
+			continue
+		}
+		if got != a.Value && a.Value != "*" || got == "" {
 			return fmt.Sprintf("<%s> has %s=%q", have.Name, a.Name, got)
 		}
 	}
@@ -406,7 +448,7 @@ func differ(want, have *frame.Node) string {
 		return fmt.Sprintf("<%s> has %d children", have.Name, len(children))
 	}
 	for i, w := range want.Children {
-		if diff := differ(w, children[i]); diff != "" {
+		if diff := differ(w, children[i], values); diff != "" {
 			return diff
 		}
 	}

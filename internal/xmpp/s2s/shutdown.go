@@ -32,6 +32,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	select {
 	case <-done:
 		s.kill()
+		s.lastCursors()
 		return nil
 	case <-ctx.Done():
 	}
@@ -42,6 +43,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	<-done
+	s.lastCursors()
 	return ctx.Err()
 }
 
@@ -64,8 +66,9 @@ func (s *Server) flush(ctx context.Context) {
 				left = append(left, l)
 			}
 		}
+		waits := len(left) > 0 || s.awaits()
 		s.mu.Unlock()
-		if len(left) == 0 {
+		if !waits {
 			return
 		}
 		select {
@@ -89,4 +92,26 @@ func (t *stream) shutdown() {
 		return
 	}
 	t.end(&xmpp.StreamError{Condition: "system-shutdown"})
+}
+
+// awaits tells whether peers are to acknowledge something; called with the lock.
+func (s *Server) awaits() bool {
+	for t := range s.streams {
+		if t.mgmt.stream == t && t.mgmt.counts && len(t.mgmt.sent) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// lastCursors tells the store what arrived.
+func (s *Server) lastCursors() {
+	s.mu.Lock()
+	if s.cursors != nil {
+		s.cursors.Stop()
+	}
+	s.mu.Unlock()
+	if err := s.router.Update(s.cursorsInto); err != nil {
+		s.log.Error("how far other servers have what is owed to them could not be stored", "error", err)
+	}
 }

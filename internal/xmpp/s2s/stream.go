@@ -43,18 +43,28 @@ type stream struct {
 	incoming bool     // they connected
 	r        *frame.Reader
 
-	pair       pair   // of the stream header; remote is "" while the peer did not say
-	streamID   string // given by the side that was connected to
-	certs      []*x509.Certificate
-	headerSent bool
-	sasl       bool // incoming: SASL is done
-	saslWait   bool // incoming: an empty challenge was sent
-	failures   int  // of SASL
-	before     int  // elements read before authentication
-	bidi       bool
-	peers      map[pair]*xmpp.Peer // what the peer may send
-	checking   map[pair]bool       // dialback keys that are being verified
-	rate       rate
+	pair          pair   // of the stream header; remote is "" while the peer did not say
+	streamID      string // given by the side that was connected to
+	certs         []*x509.Certificate
+	headerSent    bool
+	sasl          bool // incoming: SASL is done
+	saslWait      bool // incoming: an empty challenge was sent
+	failures      int  // of SASL
+	before        int  // elements read before authentication
+	bidi          bool
+	offered       offer               // outgoing: the last features
+	enabled       bool                // incoming: stream management was enabled or resumed
+	attachPending bool                // incoming: we are to send on it, when the peer had time to enable stream management
+	peers         map[pair]*xmpp.Peer // what the peer may send
+	checking      map[pair]bool       // dialback keys that are being verified
+	rate          rate
+
+	// Guarded by the server's lock.
+	mgmt           *management
+	closing        bool // our last word is, or is about to be, said: what comes behind it is not handled where it is counted
+	controlling    bool // somebody is writing what is due
+	ackDue, askDue bool // <a/>, <r/>
+	pingDue        bool
 
 	mu       sync.Mutex
 	conn     net.Conn // socket, or TLS over it
@@ -79,6 +89,7 @@ func (s *Server) newStream(conn net.Conn, p pair, incoming bool) *stream {
 		peers: map[pair]*xmpp.Peer{}, checking: map[pair]bool{}, writing: make(chan struct{}, 1),
 		rate: newRate(s.opt.StanzaRate, s.opt.ByteRate),
 	}
+	t.mgmt = &management{stream: t}
 	t.log = s.log.With("conn", t.id)
 	t.r = frame.NewReader(conn, t.limits(unauthenticated))
 	t.setDeadline(now.Add(s.opt.AuthTimeout))
@@ -197,6 +208,11 @@ func (t *stream) header() (*frame.Header, error) {
 func (t *stream) write(b []byte) (n int, err error) {
 	t.writing <- struct{}{}
 	defer func() { <-t.writing }()
+	return t.writeNow(b)
+}
+
+// writeNow is write for who has the turn.
+func (t *stream) writeNow(b []byte) (n int, err error) {
 	t.mu.Lock()
 	if t.ended {
 		t.mu.Unlock()
@@ -274,6 +290,12 @@ func (t *stream) tick() {
 	idle := now.Sub(t.lastUse) >= t.s.opt.IdleTimeout
 	silent := now.Sub(t.lastOut) >= t.s.opt.Keepalive
 	t.mu.Unlock()
+	if t.overdue(now) {
+		t.log.Warn("another server does not acknowledge what it gets", "local", t.pair.local, "remote", t.pair.remote)
+		t.s.detach(t)
+		_ = t.socket.Close()
+		return
+	}
 	if idle {
 		t.s.detach(t)
 		t.end(nil)
@@ -311,6 +333,7 @@ func (t *stream) end(se *xmpp.StreamError) {
 	conn := t.conn
 	_ = conn.SetWriteDeadline(time.Now().Add(endTimeout)) // also for who is writing now
 	t.mu.Unlock()
+	ack := t.lastAck()
 
 	t.writing <- struct{}{}
 	defer func() { <-t.writing }()
@@ -318,6 +341,7 @@ func (t *stream) end(se *xmpp.StreamError) {
 	if !t.headerSent {
 		b = appendHeader(b, t.ownName(), t.pair.remote, t.streamID)
 	}
+	b = append(b, ack...)
 	if se != nil {
 		b = append(b, se.XML()...)
 	}
@@ -335,40 +359,24 @@ func (t *stream) ownName() string {
 
 // finish ends a stream whose reader has stopped because of err, and closes the connection.
 func (t *stream) finish(err error) {
-	t.s.forget(t)
+	t.s.detach(t)
+	ended, cut := t.isEnded(), t.isCut(err)
 	se := asStreamError(err)
 	level := slog.LevelInfo
 	if errors.Is(err, errPeerEnded) || errors.Is(err, io.EOF) || errors.Is(err, errEnded) || err == nil {
 		level = slog.LevelDebug
 	}
 	t.log.Log(t.s.ctx, level, "stream of another server ended", "local", t.pair.local, "remote", t.pair.remote, "reason", err)
-	t.end(se)
+	if cut {
+		t.abort()
+	} else {
+		t.end(se)
+	}
+	t.writing <- struct{}{} // nobody writes any more
+	t.s.forget(t, err, cut, ended && errors.Is(err, errPeerEnded))
+	<-t.writing
 	if se != nil {
 		t.drain()
 	}
 	_ = t.conn.Close()
-}
-
-// drain reads on for a moment: closing a socket with unread bytes resets the connection, and the peer may never see the error.
-func (t *stream) drain() {
-	if c, ok := t.conn.(*tls.Conn); ok {
-		_ = c.CloseWrite()
-	}
-	_ = t.socket.SetReadDeadline(time.Now().Add(closeTimeout))
-	_, _ = io.Copy(io.Discard, io.LimitReader(t.socket, drainBytes))
-}
-
-// asStreamError is what the peer is told of a reader's end; nil is nothing but the end of the stream.
-func asStreamError(err error) *xmpp.StreamError {
-	var se *xmpp.StreamError
-	var fe *frame.Error
-	switch {
-	case errors.As(err, &se):
-		return se
-	case errors.As(err, &fe):
-		return &xmpp.StreamError{Condition: fe.Condition, Text: fe.Text}
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &xmpp.StreamError{Condition: "connection-timeout", Text: "this took too long"}
-	}
-	return nil
 }

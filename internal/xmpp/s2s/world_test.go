@@ -46,7 +46,7 @@ func newAuthority(t testing.TB, change ...func(*x509.Certificate)) *authority {
 	key := newKey(t)
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(30 * 24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
 	}
 	for _, f := range change {
 		f(tmpl)
@@ -79,7 +79,7 @@ func (a *authority) issue(t testing.TB, domain string, change ...func(*x509.Cert
 	key := newKey(t)
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "a server"}, DNSNames: []string{domain},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(20 * 24 * time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, f := range change {
@@ -110,6 +110,7 @@ type testNet struct {
 	hosts  int
 	room   int  // of a connection, in bytes
 	cut    bool // nobody can be connected to
+	silent bool // boxes made from now on do not answer pings
 	direct bool // boxes made from now on are connected to by direct TLS
 	conns  []net.Conn
 }
@@ -124,6 +125,8 @@ type box struct {
 	net    *testNet
 	addr   string
 	ip     netip.Addr
+	path   string // of the store
+	gone   bool   // has no network
 	direct bool
 	router *xmpp.Router
 	cert   func(name string) *tls.Certificate
@@ -142,7 +145,13 @@ type received struct {
 func (n *testNet) box(domains string, change ...func(*Options)) *box {
 	n.t.Helper()
 	n.hosts++
-	b := &box{net: n, direct: n.direct, ip: netip.AddrFrom4([4]byte{10, 0, 0, byte(n.hosts)}), log: &strings.Builder{}}
+	return n.boxAt(netip.AddrFrom4([4]byte{10, 0, 0, byte(n.hosts)}), filepath.Join(n.t.TempDir(), "pibox.db"), domains, change...)
+}
+
+// boxAt is box for one that was there before, with its store.
+func (n *testNet) boxAt(ip netip.Addr, path, domains string, change ...func(*Options)) *box {
+	n.t.Helper()
+	b := &box{net: n, direct: n.direct, ip: ip, path: path, log: &strings.Builder{}}
 	b.addr = netip.AddrPortFrom(b.ip, 5269).String()
 	list := strings.Fields(domains)
 	certs := map[string]*tls.Certificate{}
@@ -150,7 +159,7 @@ func (n *testNet) box(domains string, change ...func(*Options)) *box {
 		certs[d] = n.ca.issue(n.t, d)
 	}
 	b.cert = func(name string) *tls.Certificate { return certs[name] }
-	st, err := store.Open(filepath.Join(n.t.TempDir(), "pibox.db"), store.Options{Reserve: 1})
+	st, err := store.Open(path, store.Options{Reserve: 1})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -167,10 +176,16 @@ func (n *testNet) box(domains string, change ...func(*Options)) *box {
 	}
 	n.mu.Lock()
 	for addr, o := range n.boxes {
+		if addr == b.addr {
+			continue
+		}
 		for _, d := range o.router.Domains() {
 			opt.Routes = append(opt.Routes, Route{Domain: d, Address: addr, Direct: o.direct})
 		}
 		for _, d := range list {
+			if o.routes[d].host == b.ip.String() {
+				continue
+			}
 			o.routes[d] = target{host: b.ip.String(), port: 5269, direct: b.direct, route: true}
 		}
 	}
@@ -182,6 +197,9 @@ func (n *testNet) box(domains string, change ...func(*Options)) *box {
 		n.t.Fatal(err)
 	}
 	b.record()
+	if !n.silent {
+		b.answersPings()
+	}
 	n.mu.Lock()
 	n.boxes[b.addr] = b
 	n.mu.Unlock()
@@ -231,6 +249,14 @@ func (b *box) record() {
 	}
 }
 
+// answersPings lets a box without stream management prove what it has.
+func (b *box) answersPings() {
+	b.router.Handle(xmpp.Key{Class: xmpp.ToServer, Kind: xmpp.IQ, Type: "get", NS: "urn:xmpp:ping", Name: "ping"}, func(rq *xmpp.Request) error {
+		rq.Reply(nil)
+		return nil
+	})
+}
+
 func (b *box) take() []received {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -252,7 +278,7 @@ func (b *box) dial(_ context.Context, _, address string) (net.Conn, error) {
 	to, cut := b.net.boxes[address], b.net.cut
 	room := b.net.room
 	b.net.mu.Unlock()
-	if cut || to == nil {
+	if cut || to == nil || b.gone {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
 	here := net.TCPAddrFromAddrPort(netip.AddrPortFrom(b.ip, 40000))
