@@ -100,6 +100,7 @@ func (b *Box) clientOptions() c2s.Options {
 		AuthTimeout: c.AuthTimeout.D(), Connections: c.Connections, ConnectionsPerAddress: c.ConnectionsPerAddress,
 		UnauthenticatedPerAddress: c.UnauthenticatedPerAddr, ResourcesPerAccount: c.ResourcesPerAccount,
 		SendQueue: int(c.SendQueue), WriteTimeout: c.WriteTimeout.D(), Keepalive: c.Keepalive.D(), DeadAfter: c.DeadAfter.D(), TCPKeepalive: c.TCPKeepalive.D(),
+		ResumeTimeout: c.ResumeTimeout.D(), ResumeQueue: int(c.ResumeQueue),
 	}
 }
 
@@ -189,6 +190,9 @@ func (s *service) closeListeners() {
 func (s *service) run(ctx context.Context, log *slog.Logger) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if err := s.clients.Restore(); err != nil {
+		log.Error("clients have to log in anew", "error", err)
+	}
 	var wg sync.WaitGroup
 	for _, l := range s.listeners {
 		serve := func(ctx context.Context, l listener) error { return s.clients.Serve(ctx, l.Listener, l.direct) }

@@ -53,11 +53,12 @@ func (s *Store) tryBatch(batch []*Op) (again bool, err error) {
 		_ = b.Rollback()
 	}()
 	writes := 0
+	s.batches++
 	for _, op := range batch {
 		if op.err != nil {
 			continue
 		}
-		tx := &Tx{bolt: b, writable: true}
+		tx := &Tx{bolt: b, writable: true, batch: s.batches}
 		op.effects = nil
 		op.err = runOp(op, tx)
 		op.effects = tx.effects

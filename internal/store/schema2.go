@@ -13,7 +13,7 @@ import (
 
 var logTables = []string{logTable.name, logTail.name, string(ownedIndex), string(withIndex), logAccounts.name, Progress.name}
 
-var schema2 = append(slices.Clone(logTables), ArchivePrefs.name)
+var schema2 = append(slices.Clone(logTables), ArchivePrefs.name, SMSessions.name)
 
 // toSchema2 brings the log. What waited for members in a table of its own becomes part of it.
 func toSchema2(b *bolt.Tx) error {

@@ -72,6 +72,7 @@ type Store struct {
 	wake   chan struct{}
 	done   chan struct{}
 
+	batches     uint64       // tried so far; the committer's own
 	commitStart atomic.Int64 // unix nanoseconds while a batch is being committed, else 0
 }
 

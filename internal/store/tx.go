@@ -22,7 +22,12 @@ type Tx struct {
 	err      error
 	ids      cipher.Block            // of LogID, once it was needed
 	found    map[string]*bolt.Bucket // of a read transaction, for which bbolt keeps none
+	batch    uint64
 }
+
+// Batch numbers the transaction on disk that the operation runs in, from 1 on. Operations with one number become durable together; when a
+// batch is run again it gets another one. Zero in a View.
+func (tx *Tx) Batch() uint64 { return tx.batch }
 
 // OnCommit queues an effect that happens after the transaction is synced, in the order of the calls, from the committer's goroutine: it
 // must not block. In a View it is dropped.

@@ -14,6 +14,7 @@
 //	romeo/orchard forgets                     empties an inbox without looking; "all forget" every inbox
 //	romeo/orchard disconnects
 //	restart                                   a new process on the same disk: sessions are gone
+//	restart keeping romeo/orchard             an orderly one: these sessions go on (XEP-0198 §5), the others end before
 //	30s pass
 //	roster romeo = juliet@x both ask "Name" [Group,Other]; nurse@y none      the stored roster is this, whole; sorted by JID
 //	roster romeo := juliet@x both             adds items to the stored roster, before anybody looks
@@ -166,6 +167,8 @@ func (w *world) do(s step) error {
 	switch {
 	case s.text == "restart":
 		return w.restart()
+	case len(f) > 2 && f[0] == "restart" && f[1] == "keeping":
+		return w.restartKeeping(f[2:])
 	case s.text == "nobody receives anything":
 		return w.empty()
 	case s.text == "all forget":
@@ -275,6 +278,43 @@ func (w *world) restart() error {
 	w.boxes = map[string]*inbox{}
 	w.mu.Unlock()
 	return w.open()
+}
+
+// restartKeeping ends some sessions and takes the others over to the next run, with what they have received.
+func (w *world) restartKeeping(who []string) error {
+	for name, s := range w.sessions {
+		if !slices.Contains(who, name) {
+			w.box.Router.Unbind(s)
+		}
+	}
+	synctest.Wait()
+	saved := map[string]store.SessionState{}
+	for _, name := range who {
+		if w.sessions[name] == nil {
+			return fmt.Errorf("%s is not connected", name)
+		}
+		saved[name] = w.box.Router.SaveSession(w.sessions[name])
+	}
+	w.stop()
+	w.sessions = map[string]*xmpp.Session{}
+	if err := w.open(); err != nil {
+		return err
+	}
+	for _, name := range who {
+		j, err := w.jid(name)
+		if err != nil {
+			return err
+		}
+		if w.sessions[name], err = w.box.Router.BindSaved(j.Bare(), saved[name], name, w.inbox(name)); err != nil {
+			return err
+		}
+	}
+	for _, name := range who {
+		w.box.Router.RestoreSession(w.sessions[name], saved[name])
+		w.box.Router.SetDetached(w.sessions[name], false)
+	}
+	synctest.Wait()
+	return nil
 }
 
 func (w *world) jid(who string) (xmpp.JID, error) {

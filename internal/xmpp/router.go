@@ -16,6 +16,8 @@ import (
 	"sync"
 
 	"pibox/internal/store"
+
+	"mellium.im/xmpp/stanza"
 )
 
 // Class says from whom or to whom a stanza is, as far as handlers differ.
@@ -147,6 +149,7 @@ type Router struct {
 	onUnsent   []func(*Session, []*Stanza)
 	onTaken    []func(*Session, *Stanza)
 	onDetached []func(s *Session, detached bool)
+	keepers    []keeper
 
 	mu       sync.RWMutex
 	accounts map[JID]*Account
@@ -262,8 +265,13 @@ func (r *Router) OnDetached(f func(s *Session, detached bool)) {
 // runs after OnUnbind. The client may have got the first of them.
 func (r *Router) OnUnsent(f func(s *Session, unsent []*Stanza)) { r.onUnsent = append(r.onUnsent, f) }
 
-// Unsent runs the hooks of OnUnsent.
+// Unsent runs the hooks of OnUnsent. Who waits for an answer to an IQ is told that there will be none (RFC 6121 §8.5.3.2.3).
 func (r *Router) Unsent(s *Session, unsent []*Stanza) {
+	for _, st := range unsent {
+		if st.IsRequest() && !st.From.IsZero() {
+			r.Bounce(st, Errorf(stanza.ServiceUnavailable, ""))
+		}
+	}
 	for _, f := range r.onUnsent {
 		f(s, unsent)
 	}

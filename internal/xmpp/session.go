@@ -110,7 +110,7 @@ func (r *Router) Bind(bare JID, resource, connID string, out Outlet, policy Conf
 			return s
 		}
 		a.mu.Unlock()
-		if policy == ConflictRefuse {
+		if policy == ConflictRefuse && !older.Detached() { // a device that lost its connection comes back as the one it was
 			return nil
 		}
 		older.out.Close(&StreamError{Condition: "conflict", Text: "another device took this resource"})

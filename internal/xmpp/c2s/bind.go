@@ -17,7 +17,7 @@ const (
 
 // bind opens the stream after the login and binds a resource (RFC 6120 §7).
 func (c *conn) bind() error {
-	features := []byte("<bind xmlns='" + nsBind + "'/><session xmlns='" + nsSession + "'><optional/></session>")
+	features := []byte("<bind xmlns='" + nsBind + "'/><sm xmlns='" + nsSM + "'/><session xmlns='" + nsSession + "'><optional/></session>")
 	if err := c.open(append(features, c.srv.router.StreamFeatures()...)); err != nil {
 		return err
 	}
@@ -25,6 +25,12 @@ func (c *conn) bind() error {
 		el, err := c.next()
 		if err != nil {
 			return err
+		}
+		if el.NS == nsSM && (el.Name == "resume" || el.Name == "enable") {
+			if done, err := c.managedUnbound(el); done || err != nil {
+				return err
+			}
+			continue
 		}
 		st, err := bindRequest(el, c.account)
 		if err != nil {
@@ -77,15 +83,14 @@ func (c *conn) bindTo(st *xmpp.Stanza, resource string) error {
 	r, opt := c.srv.router, c.srv.opt
 	full := c.account.With(resource)
 	replaces := resource != "" && opt.Conflict == xmpp.ConflictReplace && r.SessionOf(full) != nil
-	if !replaces && len(r.Sessions(c.account)) >= opt.ResourcesPerAccount {
+	if !replaces && !c.roomForOne() {
 		return xmpp.Errorf(stanza.ResourceConstraint, "too many devices of this account are connected") // RFC 6120 §7.6.2.1
 	}
 	// From Bind on others find the session; what they send waits behind the answer to this request.
 	if err := c.out.hold(); err != nil {
 		return err
 	}
-	c.session = r.Bind(c.account, resource, c.id, c, opt.Conflict)
-	if c.session == nil {
+	if !c.bound(resource) {
 		c.out.resume(c.net)
 		return xmpp.Errorf(stanza.Conflict, "another device has this resource") // RFC 6120 §7.7.2.2
 	}
@@ -97,6 +102,33 @@ func (c *conn) bindTo(st *xmpp.Stanza, resource string) error {
 	jid := xmpp.NewXMLNS("bind", nsBind).Leaf("jid", "", c.session.JID.String()).Bytes()
 	c.out.resumeWith(bindReply(st, "result", jid))
 	return nil
+}
+
+// bound binds the resource, unless another device has it.
+func (c *conn) bound(resource string) bool {
+	r := c.srv.router
+	l := &link{srv: c.srv, out: c.out, conn: c}
+	l.out.taken = func(st *xmpp.Stanza) { r.Taken(l.session, st) }
+	l.session = r.Bind(c.account, resource, c.id, l, c.srv.opt.Conflict)
+	if l.session == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session, c.link = l.session, l
+	return true
+}
+
+// roomForOne tells that the account may have one session more. The one that has been without a connection for the longest gives way.
+func (c *conn) roomForOne() bool {
+	full := func() bool { return len(c.srv.router.Sessions(c.account)) >= c.srv.opt.ResourcesPerAccount }
+	if full() {
+		if l := c.srv.streams.longestLost(c.account); l != nil {
+			l.over.Store(true)
+			l.finish()
+		}
+	}
+	return !full()
 }
 
 func bindReply(st *xmpp.Stanza, typ string, payload []byte) []byte {

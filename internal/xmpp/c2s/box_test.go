@@ -2,8 +2,10 @@ package c2s
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -23,6 +25,8 @@ type box struct {
 	accounts *accounts.Accounts
 	certs    *reach.Certificates
 	store    *store.Store
+	stalled  chan struct{}
+	path     string
 }
 
 func newBox(t testing.TB, dir string, log *slog.Logger, opt Options) *box {
@@ -34,7 +38,7 @@ func newBox(t testing.TB, dir string, log *slog.Logger, opt Options) *box {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	b := &box{store: st, router: xmpp.NewRouter(st, log, []string{"montague.example", "capulet.example"})}
+	b := &box{path: filepath.Join(dir, "pibox.db"), store: st, router: xmpp.NewRouter(st, log, []string{"montague.example", "capulet.example"})}
 	if b.accounts, err = accounts.New(b.router); err != nil {
 		t.Fatal(err)
 	}
@@ -54,8 +58,78 @@ func newBox(t testing.TB, dir string, log *slog.Logger, opt Options) *box {
 		}
 	}
 	deliverOnline(b.router)
+	b.router.HandleTx(xmpp.Key{Class: xmpp.ToServer, Kind: xmpp.IQ, Type: "set", NS: "urn:test", Name: "store"}, stored)
 	b.server = New(Config{Router: b.router, Accounts: b.accounts, TLS: b.certs.TLSConfig(), Log: log, Options: opt})
+	if err := b.server.Restore(); err != nil {
+		t.Fatal(err)
+	}
 	return b
+}
+
+// stored is a request that changes the store.
+func stored(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
+	n, _ := store.Progress.Get(tx, "test")
+	store.Progress.Put(tx, "test", n+1)
+	out.Reply(rq, nil)
+	return nil
+}
+
+// stall has the store stop committing until stalled is closed.
+func (b *box) stall() error {
+	stalled := make(chan struct{})
+	b.stalled = stalled
+	b.router.Submit(0, func(*store.Tx, *xmpp.Out) error {
+		<-stalled
+		return nil
+	}, nil)
+	return nil
+}
+
+func (b *box) flow() {
+	if b.stalled != nil {
+		close(b.stalled)
+		b.stalled = nil
+	}
+}
+
+// changeOwn changes romeo's password as he does.
+func (b *box) changeOwn(s *xmpp.Session) error {
+	var standing string
+	if err := b.store.View(func(tx *store.Tx) (err error) {
+		standing, err = b.accounts.Standing(tx, romeo())
+		return err
+	}); err != nil {
+		return err
+	}
+	return b.accounts.ChangeOwn(s, standing, "another")
+}
+
+// changeOffline changes romeo's password while the box is off, as a restored backup may.
+func (b *box) changeOffline() error {
+	st, err := store.Open(b.path, store.Options{Reserve: 1})
+	if err != nil {
+		return err
+	}
+	err = st.Update(func(tx *store.Tx) error {
+		acc, _ := store.Accounts.Get(tx, romeo().String())
+		acc.SHA256.StoredKey = append([]byte{}, acc.SHA256.StoredKey[1:]...)
+		store.Accounts.Put(tx, romeo().String(), acc)
+		return nil
+	})
+	return errors.Join(err, st.Close())
+}
+
+// crash goes on with the file as a killed process leaves it.
+func (b *box) crash(t testing.TB) {
+	t.Helper()
+	whole, err := os.ReadFile(b.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.stop(t)
+	if err := os.WriteFile(b.path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // stop ends everything, as a test does at its end.

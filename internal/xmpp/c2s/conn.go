@@ -47,7 +47,7 @@ type conn struct {
 	started time.Time
 	in      *input
 	rd      *frame.Reader
-	out     outbox
+	out     *outbox // the session's, where there is one
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -58,18 +58,21 @@ type conn struct {
 	account xmpp.JID
 	era     uint64 // of the account when its password was looked at
 	session *xmpp.Session
+	link    *link // the session's; nil before there is one
 	stanzas throttle.Bucket
 	waiting bool // counted as not logged in
 
 	mu     sync.Mutex
 	headed bool // a stream header was sent on this stream
 	ending bool
-	why    error // the first reason to end
+	parts  bool      // ending, and the session goes on without it
+	why    error     // the first reason to end
+	readBy time.Time // when reading gives up
 }
 
 func (s *Server) newConn(nc net.Conn, direct bool) *conn {
 	c := &conn{
-		srv: s, id: "c" + strconv.FormatUint(s.lastID.Add(1), 10), raw: nc, net: nc, addr: addrOf(nc), direct: direct, started: time.Now(),
+		srv: s, id: s.newID(), raw: nc, net: nc, addr: addrOf(nc), direct: direct, started: time.Now(),
 		domain: s.router.Domains()[0], waiting: true,
 		stanzas: throttle.NewBucket(float64(s.opt.StanzaRate), float64(s.opt.StanzaBurst)),
 	}
@@ -79,12 +82,14 @@ func (s *Server) newConn(nc net.Conn, direct bool) *conn {
 		bytes: throttle.NewBucket(float64(s.opt.ByteRate), float64(s.opt.ByteBurst)),
 	}
 	c.rd = frame.NewReader(c.in, s.opt.limits(s.opt.StanzaBeforeLogin))
-	c.out.shared, c.out.conn, c.out.failed, c.out.held = s.outbox, nc, c.end, direct
+	c.out = &outbox{shared: s.outbox, conn: nc, failed: c.end, held: direct}
 	if tc, ok := nc.(*net.TCPConn); ok {
 		watch(tc, &s.opt)
 	}
 	return c
 }
+
+func (s *Server) newID() string { return "c" + strconv.FormatUint(s.lastID.Add(1), 10) }
 
 // watch has the kernel find out that the peer is gone, without waking anybody's application: by probes in silence, and by what was sent and is
 // not acknowledged. What can not be set is no reason to refuse a connection.
@@ -198,6 +203,17 @@ func (c *conn) readUntil(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ending {
+		c.readBy = t
+		_ = c.raw.SetReadDeadline(t)
+	}
+}
+
+// readSooner is readUntil, unless reading gives up before that anyway.
+func (c *conn) readSooner(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending && t.Before(c.readBy) {
+		c.readBy = t
 		_ = c.raw.SetReadDeadline(t)
 	}
 }
@@ -217,18 +233,26 @@ func (c *conn) end(err error) {
 		return
 	}
 	c.ending, c.why = true, err
-	var se *xmpp.StreamError
-	errors.As(err, &se)
-	var last []byte
-	switch {
-	case se != nil && !c.headed: // RFC 6120 §4.9.1.2
-		last = append(c.header(), closing(se)...)
-	case c.headed:
-		last = closing(se)
+	if c.link != nil && c.link.outlives(err) {
+		c.parts = true
+	} else {
+		c.out.close(c.lastWords(), time.Now().Add(flushTime))
 	}
-	c.out.close(last, time.Now().Add(flushTime))
 	_ = c.raw.SetReadDeadline(time.Unix(1, 0))
 	c.cancel()
+}
+
+// lastWords are the end of the stream, if it has begun or is to begin for that; with the lock.
+func (c *conn) lastWords() []byte {
+	var se *xmpp.StreamError
+	errors.As(c.why, &se)
+	switch {
+	case se != nil && !c.headed: // RFC 6120 §4.9.1.2
+		return append(c.header(), closing(se)...)
+	case c.headed:
+		return closing(se)
+	}
+	return nil
 }
 
 // closing is the end of a stream, after an error (RFC 6120 §4.4, §4.9.1.1).
@@ -244,9 +268,15 @@ func closing(se *xmpp.StreamError) []byte {
 func (c *conn) stop(err error) {
 	defer c.srv.leave(c)
 	c.end(err)
-	c.unbind()
+	if c.parts {
+		c.part()
+		return
+	}
+	mine := c.link != nil && c.link.unbind()
 	flushed := c.out.flush(time.Now().Add(flushTime))
-	c.giveBack()
+	if mine {
+		c.link.giveBack()
+	}
 	if flushed == nil {
 		c.closeWrite()
 		if !errors.Is(c.why, errStreamEnd) && !errors.Is(c.why, io.EOF) {
@@ -257,26 +287,25 @@ func (c *conn) stop(err error) {
 	c.logEnd()
 }
 
-func (c *conn) unbind() {
-	if c.session == nil {
-		return
+// part leaves the session, which may be resumed. Where that is no lost connection the client is told why, but nobody waits for it.
+func (c *conn) part() {
+	var se *xmpp.StreamError
+	by := time.Unix(1, 0)
+	told := errors.As(c.why, &se)
+	if told && se.Condition == "system-shutdown" {
+		by = time.Now().Add(flushTime)
 	}
-	_ = c.guarded(func() error {
-		c.srv.router.Unbind(c.session)
-		return nil
-	})
-}
-
-// giveBack hands stanzas that were not written back to the router.
-func (c *conn) giveBack() {
-	unsent := c.out.unsent()
-	if c.session == nil || len(unsent) == 0 {
-		return
+	whole := c.out.detach(by)
+	c.link.leave()
+	if told && whole {
+		_ = c.raw.SetWriteDeadline(time.Now().Add(lingerTime))
+		if _, err := c.net.Write(c.lastWords()); err == nil {
+			c.closeWrite()
+			c.linger(time.Now().Add(lingerTime))
+		}
 	}
-	_ = c.guarded(func() error {
-		c.srv.router.Unsent(c.session, unsent)
-		return nil
-	})
+	_ = c.raw.Close()
+	c.logEnd()
 }
 
 // closeWrite tells the peer that nothing more comes: in TLS, so that it knows that nobody cut the stream, then in TCP.
@@ -320,24 +349,4 @@ func (c *conn) logEnd() {
 		who = c.account.String()
 	}
 	c.log(slog.LevelInfo, "client gone", "address", c.addr.String(), "who", who, "after", time.Since(c.started).Round(time.Millisecond), "reason", why)
-}
-
-// Deliver is xmpp.Outlet.
-func (c *conn) Deliver(st *xmpp.Stanza) bool {
-	switch c.out.put(st) {
-	case taken:
-		return true
-	case overflow:
-		c.end(&xmpp.StreamError{Condition: "resource-constraint", Text: "too much is waiting for this client, which does not read"})
-	}
-	return false
-}
-
-// Close is xmpp.Outlet.
-func (c *conn) Close(err *xmpp.StreamError) {
-	if err == nil {
-		c.end(nil)
-		return
-	}
-	c.end(err)
 }

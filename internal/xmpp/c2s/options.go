@@ -31,6 +31,10 @@ type Options struct {
 	SendQueue    int           // bytes waiting for a client that does not read, default 1 MiB
 	WriteTimeout time.Duration // a client that takes nothing for this long is gone, default 30 s
 
+	// ResumeTimeout is how long a session may be without a connection (XEP-0198 §5), default 10 min; a client may ask for less.
+	ResumeTimeout time.Duration
+	ResumeQueue   int // bytes that wait for one that may be resumed, or that it did not acknowledge, default 2 MiB
+
 	// Keepalive: after this much silence the client is asked whether it is still there. That wakes a phone, which is why it is
 	// long: that a device is gone shows sooner, by the kernel's own probes (TCPKeepalive) and when something is sent to it. Default 15 min.
 	Keepalive time.Duration
@@ -69,6 +73,8 @@ func (o Options) orDefault() Options {
 	num(&o.ResourcesPerAccount, 50)
 	num(&o.SendQueue, 1<<20)
 	span(&o.WriteTimeout, 30*time.Second)
+	span(&o.ResumeTimeout, 10*time.Minute)
+	num(&o.ResumeQueue, 2<<20)
 	span(&o.Keepalive, 15*time.Minute)
 	span(&o.DeadAfter, time.Minute)
 	span(&o.TCPKeepalive, 5*time.Minute)

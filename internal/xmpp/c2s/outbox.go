@@ -19,6 +19,9 @@ const (
 type item struct {
 	st  *xmpp.Stanza
 	raw []byte
+	sm  *unacked // stream management begins behind this
+	// kept: it is among the unacknowledged ones.
+	kept bool
 }
 
 func (i item) bytes() []byte {
@@ -35,18 +38,23 @@ func (i item) cost() int {
 	return len(i.raw)
 }
 
-// outbox is a connection's way out. Anybody puts in and is never held up; a goroutine that lives only while something waits writes, as
-// much as there is at once. Stanzas stay in it until they were written, so that what a lost connection did not take is known.
+// outbox is a session's way out. Anybody puts in and is never held up; a goroutine that lives only while something waits writes, as
+// much as there is at once. Stanzas stay in it until they were written, or with stream management until the client acknowledged them, so that
+// what a lost connection did not take is known.
 type outbox struct {
 	shared *outboxConfig
-	failed func(error) // told once, by the writer
+	taken  func(*xmpp.Stanza) // told of stored stanzas that were written; not with stream management
 
 	mu      sync.Mutex
 	conn    net.Conn
-	waiting []item
-	cost    int           // of waiting
+	failed  func(error)   // told once for a connection, by the writer
+	asked   func()        // told when the client was asked for an acknowledgement
+	waiting []item        // in order
+	flying  []item        // being written, or written in part when the connection failed
+	sm      *unacked      // nil without stream management
+	cost    int           // of waiting and flying
 	writing bool          // somebody runs
-	held    bool          // nothing may be written now: TLS is being negotiated
+	held    bool          // nothing may be written now: TLS is being negotiated, or there is no connection
 	closed  bool          // nothing is taken any more
 	err     error         // the connection does not take anything any more
 	until   time.Time     // when all must be written, after closing
@@ -56,6 +64,7 @@ type outbox struct {
 // outboxConfig is the same for all connections.
 type outboxConfig struct {
 	limit   int           // bytes that may wait for one
+	kept    int           // the same with stream management, with those that are not acknowledged
 	timeout time.Duration // a piece that is not written within it means that the connection is lost
 	pieces  sync.Pool     // of *[pieceSize]byte
 }
@@ -74,9 +83,9 @@ func (o *outbox) put(st *xmpp.Stanza) putResult {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case o.closed || o.err != nil:
+	case o.closed || o.err != nil && !o.resumable():
 		return refused
-	case o.cost+it.cost() > o.shared.limit && len(o.waiting) > 0:
+	case o.sm == nil && o.cost+it.cost() > o.shared.limit && o.cost > 0, o.sm != nil && o.cost+o.sm.cost+it.cost() > o.shared.kept && o.cost+o.sm.cost > 0:
 		return overflow
 	}
 	o.add(it)
@@ -97,7 +106,7 @@ func (o *outbox) wake() {
 
 // claim makes the caller the writer, if there is something to write and nobody writes: he has to run.
 func (o *outbox) claim() bool {
-	if o.writing || o.held || o.err != nil || len(o.waiting) == 0 {
+	if o.writing || o.held || o.err != nil || !o.due() {
 		return false
 	}
 	o.writing = true
@@ -109,11 +118,15 @@ func (o *outbox) claim() bool {
 func (o *outbox) queue(raw []byte) (mine bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed || o.err != nil {
+	return o.queueItem(item{raw: raw})
+}
+
+func (o *outbox) queueItem(it item) (mine bool) {
+	if o.closed || o.err != nil || o.conn == nil {
 		return false
 	}
-	o.waiting = append(o.waiting, item{raw: raw})
-	o.cost += len(raw)
+	o.waiting = append(o.waiting, it)
+	o.cost += it.cost()
 	return o.claim()
 }
 
@@ -189,74 +202,126 @@ func (o *outbox) resumeWith(first []byte) {
 	o.wake()
 }
 
-// unsent takes out the stanzas that were not written, as far as we know.
+// unsent takes out the stanzas that were not written, or not acknowledged, as far as we know.
 func (o *outbox) unsent() []*xmpp.Stanza {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var list []*xmpp.Stanza
-	for _, it := range o.waiting {
-		if it.st != nil {
-			list = append(list, it.st)
+	if o.sm != nil {
+		list, o.sm.list = o.sm.list, nil
+	}
+	for _, items := range [][]item{o.flying, o.waiting} {
+		for _, it := range items {
+			if it.st != nil && !it.kept {
+				list = append(list, it.st)
+			}
 		}
 	}
 	if !o.writing {
-		o.waiting, o.cost = nil, 0
+		o.waiting, o.flying, o.cost = nil, nil, 0
 	}
 	return list
 }
 
 // run writes until nothing waits, for whoever has claimed that.
 func (o *outbox) run() {
-	var written int
 	var err error
 	for {
-		batch := o.next(written, err)
-		if batch == nil {
-			break
+		p := o.next(err)
+		if p.tell != nil {
+			p.tell()
 		}
-		written, err = len(batch), o.write(batch)
-	}
-	if err != nil {
-		o.failed(err)
+		if p.nothing() {
+			return
+		}
+		if err = o.write(p); err != nil {
+			continue
+		}
+		for i := range p.batch {
+			if it := &p.batch[i]; it.st != nil && it.st.Seq != 0 && !it.kept && o.taken != nil {
+				o.taken(it.st)
+			}
+		}
 	}
 }
 
-// next removes what was written and gives what is to be written; nil ends the writer.
-func (o *outbox) next(written int, err error) []item {
+// picked is what is written at once.
+type picked struct {
+	batch []item
+	ask   bool   // for an acknowledgement behind it
+	tell  func() // to be called before
+}
+
+func (p *picked) nothing() bool { return len(p.batch) == 0 && !p.ask }
+
+// next notes what became of what it gave before, and gives what is to be written; nothing ends the writer.
+func (o *outbox) next(err error) (p picked) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err != nil {
 		o.err = err
+		failed := o.failed
+		p.tell = func() { failed(err) }
 	} else {
-		for i := range o.waiting[:written] {
-			o.cost -= o.waiting[i].cost()
-			o.waiting[i] = item{}
+		o.written()
+		if !o.held {
+			p = o.pick()
 		}
-		o.waiting = o.waiting[written:]
+		if !p.nothing() {
+			o.flying = p.batch
+			return p
+		}
 	}
-	if len(o.waiting) == 0 || o.err != nil {
-		if len(o.waiting) == 0 {
-			o.waiting = nil
-		}
-		o.writing = false
-		if o.idle != nil {
-			close(o.idle)
-			o.idle = nil
-		}
-		return nil
+	if len(o.waiting) == 0 {
+		o.waiting = nil
 	}
+	o.writing = false
+	if o.idle != nil {
+		close(o.idle)
+		o.idle = nil
+	}
+	return p
+}
+
+func (o *outbox) written() {
+	for i := range o.flying {
+		if !o.flying[i].kept {
+			o.cost -= o.flying[i].cost()
+		}
+		o.flying[i] = item{}
+	}
+	o.flying = nil
+}
+
+// pick takes what is written next out of what waits.
+func (o *outbox) pick() (p picked) {
 	n, size := 0, 0
-	for n < len(o.waiting) && size < batchSize {
-		size += len(o.waiting[n].bytes())
+	for n < len(o.waiting) && size < batchSize && !o.full() {
+		it := &o.waiting[n]
+		size += len(it.bytes())
 		n++
+		if it.sm != nil { // a batch is all with stream management, or all without
+			o.sm = it.sm
+			break
+		}
+		if it.st != nil && o.sm != nil {
+			it.kept = true
+			o.cost -= it.cost()
+			o.sm.add(it.st, it.cost())
+		}
 	}
-	return o.waiting[:n:n]
+	p.batch, o.waiting = o.waiting[:n:n], o.waiting[n:]
+	if o.asksNow() {
+		o.sm.ask()
+		p.ask, p.tell = true, o.asked
+	}
+	return p
 }
 
 // write joins what is small to full pieces: one system call, one TLS record.
-func (o *outbox) write(batch []item) error {
-	if len(batch) == 1 {
-		return o.writePieces(batch[0].bytes())
+func (o *outbox) write(p picked) error {
+	if len(p.batch) == 1 && !p.ask {
+		return o.writePieces(p.batch[0].bytes())
 	}
 	piece, _ := o.shared.pieces.Get().(*[pieceSize]byte)
 	if piece == nil {
@@ -264,8 +329,15 @@ func (o *outbox) write(batch []item) error {
 	}
 	defer o.shared.pieces.Put(piece)
 	b := piece[:0]
-	for _, it := range batch {
-		for raw := it.bytes(); len(raw) > 0; {
+	for i := range len(p.batch) + 1 {
+		var raw []byte
+		switch {
+		case i < len(p.batch):
+			raw = p.batch[i].bytes()
+		case p.ask:
+			raw = requestAck
+		}
+		for len(raw) > 0 {
 			n := copy(piece[len(b):], raw)
 			b, raw = piece[:len(b)+n], raw[n:]
 			if len(b) < pieceSize {

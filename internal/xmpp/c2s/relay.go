@@ -25,10 +25,19 @@ func (c *conn) relay() error {
 		if err := r.Store.WaitRoom(c.ctx); err != nil {
 			return errEnding
 		}
+		if el.NS == nsSM {
+			if err := c.managed(el); err != nil {
+				return err
+			}
+			if err := c.pause(c.stanzas.Take(time.Now(), 1)); err != nil {
+				return err
+			}
+			continue
+		}
 		if c.lang != "" && !el.HasAttr("xml:lang") {
 			el = el.With("xml:lang", c.lang) // RFC 6120 §8.1.5
 		}
-		if se := r.FromSession(c.session, el); se != nil {
+		if se := r.FromSessionWith(c.session, el, c.link.receipt()); se != nil {
 			return se
 		}
 		if err := c.pause(c.stanzas.Take(time.Now(), 1)); err != nil {
@@ -47,7 +56,16 @@ func (c *conn) nextAlive() (*frame.Element, error) {
 			return el, err
 		}
 		now := time.Now()
-		switch due := c.in.last.Add(opt.Keepalive); {
+		due := c.in.last.Add(opt.Keepalive)
+		if at := c.out.askedAt(); !at.IsZero() { // whoever sends something is there, and may answer later
+			if at.Before(c.in.last) {
+				at = c.in.last
+			}
+			if due = at.Add(opt.DeadAfter); !now.Before(due) {
+				return nil, &xmpp.StreamError{Condition: "connection-timeout", Text: errDead.Error()}
+			}
+		}
+		switch {
 		case now.Before(due):
 			asked = time.Time{}
 			c.readUntil(due)
@@ -61,8 +79,12 @@ func (c *conn) nextAlive() (*frame.Element, error) {
 	}
 }
 
-// ask is a ping (XEP-0199). Any byte that comes is answer enough.
+// ask is a ping (XEP-0199), or with stream management less. Any byte that comes is answer enough.
 func (c *conn) ask() {
+	if c.link.stream != nil {
+		c.out.wantAck()
+		return
+	}
 	to := c.session.JID
 	c.send(xmpp.NewXML("iq").Attr("type", "get").Attr("id", "alive").Attr("from", to.Domain).Attr("to", to.String()).
 		Open("ping", nsPing).Bytes(), false)

@@ -1,5 +1,5 @@
 // Package c2s is the way in for clients: RFC 6120 (streams, STARTTLS, SASL, resource binding), XEP-0368 (direct TLS), XEP-0440 (channel
-// binding types announced).
+// binding types announced), XEP-0198 (stream management, with resumption).
 //
 // A connection has one goroutine that reads, negotiates and hands what is complete to the router, and an outbox that whoever has something
 // for the client puts it into; a second goroutine lives only while the outbox holds something. The reading goroutine alone ends the
@@ -60,6 +60,7 @@ type Server struct {
 	perAddr  *throttle.Connections
 	waiting  *throttle.Connections // not logged in yet
 	refusing chan struct{}         // connections that are being told that they are too many
+	streams  streams
 	lastID   atomic.Uint64
 
 	mu        sync.Mutex
@@ -74,10 +75,11 @@ func New(c Config) *Server {
 	o := c.Options.orDefault()
 	s := &Server{
 		router: c.Router, accounts: c.Accounts, logins: c.Logins, log: c.Log, opt: o,
-		outbox:    &outboxConfig{limit: o.SendQueue, timeout: o.WriteTimeout},
+		outbox:    &outboxConfig{limit: o.SendQueue, kept: o.ResumeQueue, timeout: o.WriteTimeout},
 		perAddr:   throttle.NewConnections(o.ConnectionsPerAddress),
 		waiting:   throttle.NewConnections(o.UnauthenticatedPerAddress),
 		refusing:  make(chan struct{}, 16),
+		streams:   streams{links: map[string]*link{}},
 		conns:     map[*conn]struct{}{},
 		listeners: map[net.Listener]struct{}{},
 	}
@@ -238,7 +240,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
-		return nil
+		return s.save(ctx)
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
@@ -246,7 +248,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = c.raw.Close()
 	}
 	s.mu.Unlock()
-	return ctx.Err()
+	return errors.Join(ctx.Err(), s.save(ctx))
 }
 
 // addrOf is the address that limits count by; the zero Addr for what is no TCP connection.

@@ -139,7 +139,7 @@ func TestConflictRace(t *testing.T) {
 func TestUnsent(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		k := &talk{t: t, dir: dir, peers: map[string]*peer{}}
+		k := &talk{t: t, dir: dir, peers: map[string]*peer{}, values: map[string]string{}}
 		k.box = newBox(t, dir, slog.New(slog.DiscardHandler), Options{})
 		defer k.end()
 		var got []string

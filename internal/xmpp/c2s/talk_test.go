@@ -42,16 +42,21 @@ import (
 //	C: LOGIN name password [mechanism]
 //	C: STREAM             a stream header to montague.example; S: STREAM the answer to one
 //	C: BOUND resource     all from the first header to the bound resource, as romeo
+//	C: LOGGEDIN           all from the first header to the features after the login, as romeo
 //	C: SPACE              white space
 //	C: GONE               the client's connection breaks
 //	C: DEAF               the client stops reading; C: HEARS it begins again
 //	shutdown              the server is stopped
 //	removed               romeo's account is removed
 //	again                 an account of that name is made, with another password
-//	password              romeo's password is changed
+//	password [but orchard]   romeo's password is changed, by that session where one is named
+//	stall                 the store stops committing; flow: it goes on. STORE in a client's text is an IQ that is stored
+//	restart [with another password]   the server is stopped and started again
+//	crash                 what stopping would write is not written
+//	sessions n            so many sessions are bound
 //	5s pass
 //
-// C2 and S2 (and so on) are further connections. $ID keeps or gives an iq's id; what "S:" matched with (name*) may be used as $name.
+// C2 and S2 (and so on) are further connections. What "S:" matched with (name*) may be used as $name.
 func TestTalks(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -80,6 +85,7 @@ type talk struct {
 	options Options
 	box     *box
 	peers   map[string]*peer
+	values  map[string]string
 }
 
 func runTalk(t *testing.T, start, text string) {
@@ -88,7 +94,7 @@ func runTalk(t *testing.T, start, text string) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		k := &talk{t: t, dir: dir, peers: map[string]*peer{}}
+		k := &talk{t: t, dir: dir, peers: map[string]*peer{}, values: map[string]string{}}
 		defer k.end()
 		lines := strings.Split(text, "\n")
 		for i := 0; i < len(lines); i++ {
@@ -112,6 +118,7 @@ func (k *talk) end() {
 		_ = p.raw.Close()
 	}
 	if k.box != nil {
+		k.box.flow()
 		k.box.stop(k.t)
 	}
 }
@@ -127,6 +134,18 @@ func (k *talk) do(line string) error {
 	switch {
 	case line == "shutdown":
 		go func() { _ = k.box.server.Shutdown(k.t.Context()) }()
+	case line == "stall":
+		return k.box.stall()
+	case line == "flow":
+		k.box.flow()
+	case line == "restart", line == "crash", line == "restart with another password":
+		return k.restart(strings.TrimPrefix(line, "restart"))
+	case line == "password but orchard":
+		return k.box.changeOwn(k.box.router.SessionOf(romeo().With("orchard")))
+	case strings.HasPrefix(line, "sessions "):
+		if n := len(k.box.router.Sessions(romeo())); line != fmt.Sprintf("sessions %d", n) {
+			return fmt.Errorf("there are %d", n)
+		}
 	case line == "removed":
 		if _, err := k.box.accounts.Remove(romeo()); err != nil {
 			return err
@@ -161,7 +180,7 @@ func (k *talk) setOptions(list []string) error {
 	fields := map[string]*int{
 		"STANZA": &k.options.Stanza, "QUEUE": &k.options.SendQueue, "RATE": &k.options.StanzaRate, "BURST": &k.options.StanzaBurst,
 		"DEVICES": &k.options.ResourcesPerAccount, "CONNECTIONS": &k.options.Connections, "PERADDRESS": &k.options.ConnectionsPerAddress,
-		"WAITING": &k.options.UnauthenticatedPerAddress, "BYTERATE": &k.options.ByteRate, "BYTEBURST": &k.options.ByteBurst,
+		"KEPT": &k.options.ResumeQueue, "WAITING": &k.options.UnauthenticatedPerAddress, "BYTERATE": &k.options.ByteRate, "BYTEBURST": &k.options.ByteBurst,
 	}
 	for _, o := range list {
 		name, value, _ := strings.Cut(o, "=")
@@ -200,6 +219,8 @@ func (k *talk) client(who, what string) error {
 		return p.send(header)
 	case "SPACE":
 		return p.send(" ")
+	case "LOGGEDIN":
+		return p.loggedIn(k.box)
 	case "BOUND":
 		return p.bound(k.box, words[1])
 	case "GONE":
@@ -219,7 +240,7 @@ func (k *talk) connect(direct bool) *peer {
 	ours, theirs := net.Pipe()
 	go k.box.server.ServeConn(theirs, direct)
 	nc := newPumped(ours)
-	return &peer{raw: nc, in: nc.in, reader: nc.in, writer: nc, values: map[string]string{}}
+	return &peer{raw: nc, in: nc.in, reader: nc.in, writer: nc, values: k.values}
 }
 
 // peer is a client's end.
@@ -242,6 +263,7 @@ func (p *peer) fill(text string) string {
 	for name, v := range p.values {
 		text = strings.ReplaceAll(text, "$"+name, v)
 	}
+	text = strings.ReplaceAll(text, "STORE", "<iq type='set' id='store' to='montague.example'><store xmlns='urn:test'/></iq>")
 	if name, n, ok := strings.Cut(text, "REPEAT "); ok { // C: before REPEAT n x
 		count, what, _ := strings.Cut(n, " ")
 		times, _ := strconv.Atoi(count)
@@ -378,8 +400,41 @@ func (p *pumped) Close() error {
 	return p.Conn.Close()
 }
 
-// bound does all from the header to the bound resource.
+// restart is the same box on the same disk.
+func (k *talk) restart(how string) error {
+	switch how {
+	case "crash":
+		k.box.crash(k.t)
+	default:
+		k.box.stop(k.t)
+	}
+	if how == " with another password" {
+		if err := k.box.changeOffline(); err != nil {
+			return err
+		}
+	}
+	synctest.Wait()
+	for _, p := range k.peers {
+		_ = p.raw.Close()
+	}
+	k.peers = map[string]*peer{}
+	k.box = newBox(k.t, k.dir, slog.New(slog.DiscardHandler), k.options)
+	return nil
+}
+
 func (p *peer) bound(b *box, resource string) error {
+	if err := p.loggedIn(b); err != nil {
+		return err
+	}
+	err := p.send("<iq type='set' id='b'><bind xmlns='" + nsBind + "'><resource>" + resource + "</resource></bind></iq>")
+	if err != nil {
+		return err
+	}
+	return p.expect("<iq type='result' id='b'><bind xmlns='" + nsBind + "'><jid>(jid*)</jid></bind></iq>")
+}
+
+// loggedIn does all from the header to the features with binding.
+func (p *peer) loggedIn(b *box) error {
 	for _, step := range []func() error{
 		func() error { return p.send(header) },
 		func() error { return p.expect("STREAM") },
@@ -394,12 +449,6 @@ func (p *peer) bound(b *box, resource string) error {
 		func() error { return p.send(header) },
 		func() error { return p.expect("STREAM") },
 		func() error { return p.expect("<stream:features>*</stream:features>") },
-		func() error {
-			return p.send("<iq type='set' id='b'><bind xmlns='" + nsBind + "'><resource>" + resource + "</resource></bind></iq>")
-		},
-		func() error {
-			return p.expect("<iq type='result' id='b'><bind xmlns='" + nsBind + "'><jid>(jid*)</jid></bind></iq>")
-		},
 	} {
 		if err := step(); err != nil {
 			return err

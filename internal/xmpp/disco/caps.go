@@ -93,6 +93,7 @@ func trackCaps(r *xmpp.Router, opt CapsOptions) *Caps {
 		}
 	})
 	r.OnUnbind(c.ended)
+	r.Keep("caps", c.save, c.restore)
 	r.OnContactPresence(func(account xmpp.JID, st *xmpp.Stanza) {
 		switch st.Type {
 		case "":

@@ -129,6 +129,7 @@ func Register(r *xmpp.Router, caps Caps, blocks Blocks, opt Options) *PEP {
 		}
 	})
 	r.OnUnbind(p.leave)
+	r.Keep("pep", p.saveSession, p.restoreSession)
 	r.OnContactPresence(p.contactPresence)
 	r.Announce(xmpp.ToAccount, NS, nsRSMFeature)
 	r.Announce(xmpp.ToAccount, features()...)

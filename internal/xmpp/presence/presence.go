@@ -76,6 +76,7 @@ func Register(r *xmpp.Router, opt Options) *Presence {
 		r.Handle(xmpp.Key{Class: xmpp.ToResource, Kind: xmpp.IQ, Type: typ}, p.iqToResource)
 	}
 	r.OnUnbind(p.lost)
+	r.Keep("presence", p.save, p.restore)
 	return p
 }
 

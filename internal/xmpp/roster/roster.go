@@ -109,6 +109,7 @@ func Register(r *xmpp.Router, p Presences, opt Options) *Roster {
 	}
 	r.OnPresence(ro.online)
 	r.OnUnbind(ro.unbound)
+	r.Keep("roster", ro.save, ro.restore)
 	r.StreamFeature(func() []byte { return xmpp.NewXMLNS("ver", "urn:xmpp:features:rosterver").Bytes() })
 	r.StreamFeature(func() []byte { return xmpp.NewXMLNS("sub", "urn:xmpp:features:pre-approval").Bytes() })
 	return ro
