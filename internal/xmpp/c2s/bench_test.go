@@ -185,31 +185,37 @@ func (s *benchServer) login(resource string) (*wire, error) {
 		return nil, err
 	}
 	w := &wire{Conn: tls.Client(nc, s.config)}
-	const first = "n=romeo,r=clientnonce"
-	if _, err := w.ask(header, "</stream:features>"); err != nil {
-		return nil, err
-	}
-	if _, err := w.ask("<auth xmlns='"+nsSASL+"' mechanism='SCRAM-SHA-256'>"+b64("n,,"+first)+"</auth>", "<challenge xmlns='"+nsSASL+"'>"); err != nil {
-		return nil, err
-	}
-	text, err := w.until("</challenge>")
-	if err != nil {
-		return nil, err
-	}
-	challenge, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		return nil, err
-	}
-	final, _ := scram("SCRAM-SHA-256", "romeo", first, string(challenge), []byte("n,,"))
-	_, err = w.ask("<response xmlns='"+nsSASL+"'>"+b64(final)+"</response>", "</success>")
-	if err != nil {
-		return nil, err
-	}
-	if _, err = w.ask(header, "</stream:features>"); err != nil {
+	if err := w.authenticate(); err != nil {
 		return nil, err
 	}
 	_, err = w.ask("<iq type='set' id='b'><bind xmlns='"+nsBind+"'><resource>"+resource+"</resource></bind></iq>", "</iq>")
 	return w, err
+}
+
+// authenticate logs in, up to the features with binding.
+func (w *wire) authenticate() error {
+	const first = "n=romeo,r=clientnonce"
+	if _, err := w.ask(header, "</stream:features>"); err != nil {
+		return err
+	}
+	if _, err := w.ask("<auth xmlns='"+nsSASL+"' mechanism='SCRAM-SHA-256'>"+b64("n,,"+first)+"</auth>", "<challenge xmlns='"+nsSASL+"'>"); err != nil {
+		return err
+	}
+	text, err := w.until("</challenge>")
+	if err != nil {
+		return err
+	}
+	challenge, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return err
+	}
+	final, _ := scram("SCRAM-SHA-256", "romeo", first, string(challenge), []byte("n,,"))
+	_, err = w.ask("<response xmlns='"+nsSASL+"'>"+b64(final)+"</response>", "</success>")
+	if err != nil {
+		return err
+	}
+	_, err = w.ask(header, "</stream:features>")
+	return err
 }
 
 // BenchmarkLogin: TLS 1.3, SCRAM-SHA-256, bind, and the end of the stream. Target: 1.0 ms of the server's CPU.
@@ -230,12 +236,28 @@ func BenchmarkLogin(b *testing.B) {
 	b.ReportMetric(float64((s.cpu(b)-before).Microseconds())/float64(n)/1000, "server-ms/login")
 }
 
+// withAndWithout runs a benchmark without stream management, and with it.
+func withAndWithout(b *testing.B, run func(b *testing.B, prepare func(*wire) error)) {
+	b.Run("plain", func(b *testing.B) { run(b, func(*wire) error { return nil }) })
+	b.Run("managed", func(b *testing.B) {
+		run(b, func(w *wire) error {
+			_, err := w.ask("<enable xmlns='"+nsSM+"' resume='true'/>", "max='600'/>")
+			return err
+		})
+	})
+}
+
 // BenchmarkIdle: sessions that do nothing; run it with -benchtime 1000x. Target: 40 kB each.
-func BenchmarkIdle(b *testing.B) {
+func BenchmarkIdle(b *testing.B) { withAndWithout(b, benchIdle) }
+
+func benchIdle(b *testing.B, prepare func(*wire) error) {
 	s := startBench(b)
 	open := make([]*wire, 0, b.N)
 	login := func(resource string) {
 		w, err := s.login(resource)
+		if err == nil {
+			err = prepare(w)
+		}
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -257,7 +279,9 @@ func BenchmarkIdle(b *testing.B) {
 }
 
 // BenchmarkRelay: messages of 280 bytes from one TLS session to another, as fast as they go. Target: 15 µs of the server's CPU.
-func BenchmarkRelay(b *testing.B) {
+func BenchmarkRelay(b *testing.B) { withAndWithout(b, benchRelay) }
+
+func benchRelay(b *testing.B, prepare func(*wire) error) {
 	s := startBench(b)
 	from, err := s.login("from")
 	if err != nil {
@@ -265,6 +289,9 @@ func BenchmarkRelay(b *testing.B) {
 	}
 	to, err := s.login("to")
 	if err != nil {
+		b.Fatal(err)
+	}
+	if err := errors.Join(prepare(from), prepare(to)); err != nil {
 		b.Fatal(err)
 	}
 	message := "<message type='chat' to='romeo@montague.example/to' id='ab12cd34'><body>" + strings.Repeat("x", 150) +
@@ -286,20 +313,25 @@ func BenchmarkRelay(b *testing.B) {
 	b.ReportMetric(float64((s.cpu(b)-before).Nanoseconds())/float64(b.N)/1000, "server-µs/message")
 }
 
-// count reads n messages.
+// count reads n messages, and acknowledges them where it is asked to.
 func count(w *wire, n int, window <-chan struct{}) error {
-	buf, tail := make([]byte, 64<<10), []byte(nil)
-	for n > 0 {
+	buf, tail, got := make([]byte, 64<<10), []byte(nil), 0
+	for got < n {
 		m, err := w.Read(buf)
 		if err != nil {
-			return errors.Join(err, fmt.Errorf("%d messages are missing", n))
+			return errors.Join(err, fmt.Errorf("%d messages are missing", n-got))
 		}
 		all := append(tail, buf[:m]...)
 		came := bytes.Count(all, []byte("</message>"))
 		for range came {
 			<-window
 		}
-		n -= came
+		got += came
+		if bytes.HasSuffix(all, requestAck) {
+			if _, err := fmt.Fprintf(w, "<a xmlns='urn:xmpp:sm:3' h='%d'/>", got); err != nil {
+				return err
+			}
+		}
 		tail = bytes.Clone(all[max(0, len(all)-len("</message>")+1):])
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -59,6 +60,7 @@ func newBox(t testing.TB, dir string, log *slog.Logger, opt Options) *box {
 	}
 	deliverOnline(b.router)
 	b.router.HandleTx(xmpp.Key{Class: xmpp.ToServer, Kind: xmpp.IQ, Type: "set", NS: "urn:test", Name: "store"}, stored)
+	b.router.Handle(xmpp.Key{Class: xmpp.ToServer, Kind: xmpp.IQ, Type: "get", NS: "urn:test", Name: "stored"}, howMany)
 	b.server = New(Config{Router: b.router, Accounts: b.accounts, TLS: b.certs.TLSConfig(), Log: log, Options: opt})
 	if err := b.server.Restore(); err != nil {
 		t.Fatal(err)
@@ -71,6 +73,19 @@ func stored(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 	n, _ := store.Progress.Get(tx, "test")
 	store.Progress.Put(tx, "test", n+1)
 	out.Reply(rq, nil)
+	return nil
+}
+
+// howMany tells how many such requests there were.
+func howMany(rq *xmpp.Request) error {
+	var n store.Count
+	if err := rq.View(func(tx *store.Tx) error {
+		n, _ = store.Progress.Get(tx, "test")
+		return nil
+	}); err != nil {
+		return err
+	}
+	rq.Reply(xmpp.NewXMLNS("stored", "urn:test").Text(strconv.Itoa(int(n))).Bytes())
 	return nil
 }
 

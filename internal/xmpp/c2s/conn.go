@@ -287,17 +287,16 @@ func (c *conn) stop(err error) {
 	c.logEnd()
 }
 
-// part leaves the session, which may be resumed. Where that is no lost connection the client is told why, but nobody waits for it.
+// part leaves the session, which may be resumed. The stream breaks off without an end or an error, which clients take for the session's end (XEP-0198
+// §7), but where the session goes on over another connection.
 func (c *conn) part() {
-	var se *xmpp.StreamError
 	by := time.Unix(1, 0)
-	told := errors.As(c.why, &se)
-	if told && se.Condition == "system-shutdown" {
+	if c.srv.isStopping() {
 		by = time.Now().Add(flushTime)
 	}
 	whole := c.out.detach(by)
 	c.link.leave()
-	if told && whole {
+	if whole && errors.Is(c.why, errTakenOver) {
 		_ = c.raw.SetWriteDeadline(time.Now().Add(lingerTime))
 		if _, err := c.net.Write(c.lastWords()); err == nil {
 			c.closeWrite()
