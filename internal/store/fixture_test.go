@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -91,6 +92,61 @@ func TestSchema1IsReadForEver(t *testing.T) {
 				t.Errorf("%s:\n%s", what, diff)
 			}
 		})
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// What waited in schema 1 is in the log of schema 2, in its order, with times that do not run backwards.
+func TestOfflineMessagesMoveToTheLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.db")
+	db, err := bolt.Open(path, 0o600, boltOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(minutes int) time.Time { return fixtureTime.Add(time.Duration(minutes) * time.Minute) }
+	if err := db.Update(func(b *bolt.Tx) error {
+		tx := &Tx{bolt: b, writable: true}
+		if err := migrations[0](b); err != nil {
+			return err
+		}
+		offline.Put(tx, SeqKey(9, "juliet@a"), offlineMessage{[]byte(`<message to='juliet@a' from='ROMEO@b/x'>2</message>`), at(5)})
+		offline.Put(tx, SeqKey(2, "juliet@a"), offlineMessage{[]byte(`<message xmlns='jabber:client' a:from='no@b' from="nurse@b">1</message>`), at(7)})
+		offline.Put(tx, SeqKey(5, "juliet@ab"), offlineMessage{[]byte(`<message/>`), at(1)})
+		offline.Put(tx, SeqKey(12, "juliet@a"), offlineMessage{[]byte(`<message from='b'>3</message>`), at(8)})
+		return errors.Join(tx.err, b.Bucket([]byte(metaTable.name)).Put([]byte("schema"), []byte("1")))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(path, Options{Reserve: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if err := s.View(func(tx *Tx) error {
+		type kept struct {
+			Seq    uint64
+			With   string
+			At     time.Time
+			Stanza string
+		}
+		var have []kept
+		for o := range LogOf(tx, Range{Account: "juliet@a", Role: Owed | Archived}) {
+			have = append(have, kept{o.Seq, o.Owners[0].With, o.At, string(bytes.TrimSuffix(o.Stanza[bytes.IndexByte(o.Stanza, '>')+1:], []byte("</message>")))})
+		}
+		want := []kept{
+			{1, "nurse@b", at(7), "1"}, {3, "romeo@b", at(7), "2"}, {4, "b", at(8), "3"},
+		}
+		if diff := cmp.Diff(want, have); diff != "" {
+			t.Error(diff)
+		}
+		if n := OwedCount(tx, "juliet@ab"); n != 1 {
+			t.Errorf("%d for the other", n)
+		}
 		return nil
 	}); err != nil {
 		t.Error(err)

@@ -287,19 +287,19 @@ func (lt *logTest) clean(tx *Tx) {
 }
 
 func TestLogAgainstModel(t *testing.T) {
-	for seed := range uint64(5) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			lt := &logTest{t: t, rand: rand.New(rand.NewPCG(seed, 3)), path: filepath.Join(t.TempDir(), "pibox.db")}
 			lt.m = logModel{at: time.Now().UTC().Truncate(time.Millisecond), delivered: map[string]uint64{}}
 			lt.open()
 			_ = lt.s.Update(func(tx *Tx) error { Progress.Put(tx, Key(ProgressSent, "x", "y"), 0); return nil })
-			for range 120 {
+			for range 100 {
 				lt.step()
 			}
 			if err := lt.s.Update(func(tx *Tx) error { lt.clean(tx); lt.compare(tx); return nil }); err != nil {
 				t.Error(err)
 			}
-			lt.close()
+			lt.close(false)
 		})
 	}
 }
@@ -314,8 +314,8 @@ func (lt *logTest) step() {
 	}); err != nil {
 		lt.t.Fatal(err)
 	}
-	if lt.rand.IntN(50) == 0 {
-		lt.close()
+	if lt.rand.IntN(30) == 0 {
+		lt.close(lt.rand.IntN(2) == 0)
 		lt.open()
 	}
 	if err := lt.s.View(func(tx *Tx) error { lt.compare(tx); return nil }); err != nil {
@@ -330,7 +330,16 @@ func (lt *logTest) open() {
 	}
 }
 
-func (lt *logTest) close() {
+// close stops the store, or leaves the file as a process does that is killed.
+func (lt *logTest) close(killed bool) {
+	if killed {
+		lt.s.dbMu.Lock()
+		if err := lt.s.db.Close(); err != nil {
+			lt.t.Fatal(err)
+		}
+		lt.s.db = nil
+		lt.s.dbMu.Unlock()
+	}
 	if err := lt.s.Close(); err != nil {
 		lt.t.Fatal(err)
 	}

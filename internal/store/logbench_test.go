@@ -111,6 +111,32 @@ func BenchmarkLogWrites(b *testing.B) {
 	}
 }
 
+// BenchmarkLogPurge: how long the committer is busy, and what is written, when the first part of a long log goes; an op is a batch of 200.
+func BenchmarkLogPurge(b *testing.B) {
+	s := open(b, Options{})
+	fillLog(b, s, 200_000)
+	began := time.Now()
+	if err := s.Update(func(tx *Tx) error {
+		for i := range benchUsers {
+			Retain(tx, benchUser(i), time.Time{}, 1)
+		}
+		return nil
+	}); err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("Retain, once for each of %d accounts: %v", benchUsers, time.Since(began))
+	calls, _ := written(b)
+	n := 0
+	for b.Loop() {
+		if err := s.Update(func(tx *Tx) error { PurgeLog(tx, 200); return nil }); err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
+	after, _ := written(b)
+	b.ReportMetric(float64(after-calls)/float64(n), "B/batch")
+}
+
 // BenchmarkLogReads: what queries cost in a short and in a long log, and how long it takes to open it.
 func BenchmarkLogReads(b *testing.B) {
 	for _, filled := range []int{1000, 1_000_000} {

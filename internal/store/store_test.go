@@ -139,20 +139,20 @@ func TestIterationWhileWriting(t *testing.T) {
 	s := open(t, Options{})
 	if err := s.Update(func(tx *Tx) error {
 		for range 5 {
-			Offline.Append(tx, OfflineMessage{Stanza: []byte("x")}, "romeo@a")
+			Outbox.Append(tx, OutboxEntry{Stanza: []byte("x")}, "romeo@a")
 		}
-		Offline.Append(tx, OfflineMessage{}, "romeo@ab") // a neighbour
+		Outbox.Append(tx, OutboxEntry{}, "romeo@ab") // a neighbour
 		n := 0
-		for k := range Offline.All(tx, "romeo@a") {
+		for k := range Outbox.All(tx, "romeo@a") {
 			if n++; n%2 == 1 {
-				Offline.Delete(tx, k)
+				Outbox.Delete(tx, k)
 			}
 		}
-		if n != 5 || Offline.Count(tx, "romeo@a") != 2 || Offline.Count(tx, "romeo@ab") != 1 {
-			t.Errorf("visited %d, left %d and %d", n, Offline.Count(tx, "romeo@a"), Offline.Count(tx, "romeo@ab"))
+		if n != 5 || Outbox.Count(tx, "romeo@a") != 2 || Outbox.Count(tx, "romeo@ab") != 1 {
+			t.Errorf("visited %d, left %d and %d", n, Outbox.Count(tx, "romeo@a"), Outbox.Count(tx, "romeo@ab"))
 		}
-		Offline.Clear(tx, "romeo@a")
-		if Offline.Count(tx, "romeo@a") != 0 || Offline.Count(tx, "romeo@ab") != 1 {
+		Outbox.Clear(tx, "romeo@a")
+		if Outbox.Count(tx, "romeo@a") != 0 || Outbox.Count(tx, "romeo@ab") != 1 {
 			t.Error("Clear took the wrong records")
 		}
 		return nil
@@ -197,7 +197,7 @@ func TestAFailedCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	put := func() error {
-		return s.Update(func(tx *Tx) error { Offline.Append(tx, OfflineMessage{}, "a"); return nil })
+		return s.Update(func(tx *Tx) error { Outbox.Append(tx, OutboxEntry{}, "a"); return nil })
 	}
 	if err := put(); err != nil {
 		t.Fatal(err)
@@ -226,7 +226,7 @@ func TestAFailedCommit(t *testing.T) {
 		t.Errorf("opened again: %v", err)
 	}
 	_ = s.View(func(tx *Tx) error {
-		if n := Offline.Count(tx, "a"); n != 2 {
+		if n := Outbox.Count(tx, "a"); n != 2 {
 			t.Errorf("%d records, expected the two that were acknowledged", n)
 		}
 		return nil

@@ -273,7 +273,7 @@ func (h *home) fill(j xmpp.JID) {
 	err := h.store.Update(func(tx *store.Tx) error {
 		store.Roster.Put(tx, store.Key(j.String(), "nurse@capulet.example"), store.RosterItem{Sub: store.SubBoth})
 		store.LastSeen.Put(tx, j.String(), store.Last{At: time.Now()})
-		store.Offline.Append(tx, store.OfflineMessage{}, j.String())
+		store.AppendLog(tx, &store.Entry{Owners: []store.Owner{{Account: j.String(), Role: store.Owed}}})
 		return nil
 	})
 	if err != nil {
@@ -284,7 +284,7 @@ func (h *home) fill(j xmpp.JID) {
 func (h *home) records(j xmpp.JID) (n int) {
 	h.t.Helper()
 	err := h.store.View(func(tx *store.Tx) error {
-		n = store.Roster.Count(tx, j.String()) + store.Offline.Count(tx, j.String())
+		n = store.Roster.Count(tx, j.String()) + store.OwedCount(tx, j.String())
 		for _, has := range []bool{store.LastSeen.Has(tx, j.String()), store.Accounts.Has(tx, j.String()), store.Moves.Has(tx, j.String())} {
 			if has {
 				n++
