@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -57,7 +58,14 @@ func (t *town) owes(to string) bool {
 
 // chat is a talk between two who are there.
 func (t *town) chat(from, to string) func(context.Context, *rand.Rand) error {
-	return func(ctx context.Context, rng *rand.Rand) error { return t.post(ctx, from, to, 1+rng.IntN(6)) }
+	return func(ctx context.Context, rng *rand.Rand) error {
+		select {
+		case <-time.After(time.Duration(rng.Int64N(int64(40 * time.Millisecond)))):
+		case <-t.box.Ended():
+			return io.EOF
+		}
+		return t.post(ctx, from, to, 1+rng.IntN(6))
+	}
 }
 
 // came notes a message that came to a client of name.
