@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// latency is how long the disk takes for a sync: like a good card, but ten times as fast.
+// latency is how long the disk takes for a sync: as a card, but ten times as fast.
 func latency() func() time.Duration {
 	return func() time.Duration {
 		if rand.IntN(10) == 0 {
-			return time.Duration(rand.Int64N(int64(5 * time.Millisecond)))
+			return time.Duration(rand.Int64N(int64(10 * time.Millisecond)))
 		}
-		return time.Duration(rand.Int64N(int64(500 * time.Microsecond)))
+		return time.Duration(rand.Int64N(int64(2 * time.Millisecond)))
 	}
 }
 

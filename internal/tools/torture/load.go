@@ -62,10 +62,16 @@ func (t *town) problem(format string, args ...any) {
 	t.problems = append(t.problems, fmt.Errorf(format, args...))
 }
 
+// maxProblems is how many are printed.
+const maxProblems = 10
+
 // wrong is what was noted.
 func (t *town) wrong() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if more := len(t.problems) - maxProblems; more > 0 {
+		return errors.Join(append(t.problems[:maxProblems:maxProblems], fmt.Errorf("and %d more", more))...)
+	}
 	return errors.Join(t.problems...)
 }
 

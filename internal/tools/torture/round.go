@@ -189,21 +189,25 @@ func (t *town) watch() func() {
 // underLoad lets everybody work, and cuts the power in the middle of it. It tells how.
 func (t *town) underLoad(ctx context.Context, rng *rand.Rand) (how string, err error) {
 	load := 20*time.Millisecond + time.Duration(rng.Int64N(int64(t.load)))
-	if rng.IntN(2) == 0 {
-		t.power.cutAfter(1 + rng.IntN(2000))
-	}
-	orderly := rng.IntN(12) == 0
+	orderly, midst := rng.IntN(12) == 0, rng.IntN(3)*(1+rng.IntN(12))
 	ctx, cancel := context.WithTimeout(ctx, load+patience)
 	defer cancel()
 	var wg sync.WaitGroup
 	t.work(ctx, &wg)
 	began := time.Now()
-	select {
-	case <-time.After(load):
-	case <-t.power.whenCut():
-	case <-t.box.Ended():
-		return "", errors.Join(t.wrong(), fmt.Errorf("the box ended by itself under load; see %s", t.box.LogFile()))
-	case <-ctx.Done():
+	for wait := load; wait > 0; {
+		select {
+		case <-time.After(wait):
+		case <-t.power.whenCut():
+		case <-t.box.Ended():
+			return "", errors.Join(t.wrong(), fmt.Errorf("the box ended by itself under load; see %s", t.box.LogFile()))
+		case <-ctx.Done():
+		}
+		wait = 0
+		if midst > 0 && !orderly && t.power.disk != nil { // in the midst of a transaction, more often than not
+			t.power.cutAfter(midst)
+			wait, midst = 100*time.Millisecond, 0
+		}
 	}
 	t.down.Store(true)
 	how = fmt.Sprintf("cut after %s of load", time.Since(began).Round(time.Millisecond))
