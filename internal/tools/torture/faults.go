@@ -53,10 +53,10 @@ var faults = []fault{
 		new:  "\tro.push(",
 	},
 	{
-		name: "offline", what: "every tenth offline message is acknowledged and not kept",
-		file: "internal/xmpp/delivery/delivery.go",
-		old:  "\t\td.append(tx, account, rq.Stanza)",
-		new:  "\t\tif len(rq.ID) < 2 || rq.ID[0] != 'v' || rq.ID[len(rq.ID)-1] != '7' {\n\t\t\td.append(tx, account, rq.Stanza)\n\t\t}",
+		name: "message", what: "every tenth message is acknowledged and not kept",
+		file: "internal/store/tx.go",
+		old:  "\tt.Put(tx, SeqKey(seq, parts...), v)\n\treturn seq\n",
+		new:  "\tif (t.name != \"offline\" && t.name[:3] != \"log\") || seq%10 != 7 {\n\t\tt.Put(tx, SeqKey(seq, parts...), v)\n\t}\n\treturn seq\n",
 	},
 }
 
