@@ -95,9 +95,11 @@ interop: build ## slixmpp, aioxmpp, Prosody and ejabberd against it (installs th
 
 ROUNDS ?= 200
 SEED   ?= 0
+# card: power cuts on a disk that forgets what is not synced, by FUSE. kernel: kills alone.
+DISK   ?= card
 .PHONY: torture
-torture: build ## kill it ROUNDS (200) times under load (SEED): nothing acknowledged may be lost
-	$(GO) run ./internal/tools/torture -pibox bin/pibox -rounds $(ROUNDS) -seed $(SEED)
+torture: build ## cut its power ROUNDS (200) times under load (SEED, DISK): nothing acknowledged may be lost
+	$(GO) run ./internal/tools/torture -pibox bin/pibox -rounds $(ROUNDS) -seed $(SEED) -disk $(DISK)
 
 .PHONY: bench
 bench: build ## measure it beside Prosody and ejabberd of Debian 13 (installs them, as root): docs/performance.md

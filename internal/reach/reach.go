@@ -89,7 +89,8 @@ func Open(c Config) (*Certificates, error) {
 	if cs.main == nil {
 		return nil, errors.New("reach: there is no domain")
 	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+	// A folder that a power cut takes away again takes the authority with it that devices trust.
+	if err := errors.Join(os.MkdirAll(c.Dir, 0o700), syncFolder(filepath.Dir(c.Dir))); err != nil {
 		return nil, fmt.Errorf("reach: %w", err)
 	}
 	cs.mu.Lock()

@@ -176,11 +176,18 @@ func (b *Box) Kill() { b.end(syscall.SIGKILL) }
 // Stop ends the process cleanly.
 func (b *Box) Stop() { b.end(syscall.SIGTERM) }
 
+// Signal sends the process a signal and does not wait.
+func (b *Box) Signal(sig syscall.Signal) {
+	if b.cmd != nil {
+		_ = b.cmd.Process.Signal(sig)
+	}
+}
+
 func (b *Box) end(sig syscall.Signal) {
 	if b.cmd == nil {
 		return
 	}
-	_ = b.cmd.Process.Signal(sig)
+	b.Signal(sig)
 	select {
 	case <-b.done:
 	case <-time.After(15 * time.Second): // it leaves within 5 s, or not at all
@@ -228,5 +235,15 @@ func (b *Box) Login(ctx context.Context, user, password, resource string) (*test
 	if err != nil {
 		return nil, err
 	}
+	return testclient.Dial(ctx, cfg)
+}
+
+// LoginSM logs a client in that uses stream management where the box offers it.
+func (b *Box) LoginSM(ctx context.Context, user, password, resource string) (*testclient.Client, error) {
+	cfg, err := b.ClientConfig(user, password, resource)
+	if err != nil {
+		return nil, err
+	}
+	cfg.SM = true
 	return testclient.Dial(ctx, cfg)
 }

@@ -32,6 +32,10 @@ type Config struct {
 	TLS *tls.Config
 	// Salted, when not nil, keeps salted passwords, which take milliseconds to compute, from one login to the next.
 	Salted *SaltCache
+	// SM turns stream management (XEP-0198) on where the server offers it; then each Send holds one stanza at the most. See sm.go.
+	SM bool
+	// Resume, when not nil, is a session to be resumed before a resource is bound; without success one is bound.
+	Resume *SMSession
 	// On, when not nil, sees every stanza first, from the reading goroutine; true takes it out of the queue.
 	On func(c *Client, st *frame.Element) bool
 }
@@ -43,12 +47,14 @@ type Client struct {
 	jid    string
 	conn   net.Conn
 	rd     *frame.Reader
+	sm     *management // nil without stream management
 
 	writing sync.Mutex
 
 	mu      sync.Mutex
 	lastID  int
 	waiting map[string]chan *frame.Element // by id of an IQ
+	queries map[string]*[]Archived         // by queryid: what came from an archive
 	queue   []*frame.Element
 	more    chan struct{} // holds a token when queue or err changed
 	err     error         // why nothing more comes
@@ -78,7 +84,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, ctx.Err()
 	}
 	go c.read()
-	return c, nil
+	return c, c.retransmit()
 }
 
 // JID is the full JID.
@@ -91,6 +97,7 @@ func (c *Client) Account() string { return c.cfg.Account }
 func (c *Client) Send(raw string) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	c.sm.sending(raw)
 	_, err := io.WriteString(c.conn, raw)
 	return err
 }
@@ -189,6 +196,7 @@ func (c *Client) Err() error {
 
 // Close ends the stream and waits, until ctx ends, for the server's end.
 func (c *Client) Close(ctx context.Context) {
+	c.acknowledge() // XEP-0198 §4: right before a stream is closed
 	_ = c.Send("</stream:stream>")
 	for {
 		if _, err := c.Next(ctx); err != nil {
@@ -229,10 +237,19 @@ func (c *Client) lost(err error) {
 	}
 	c.waiting = nil
 	c.mu.Unlock()
+	c.sm.ended()
 	c.signal()
 }
 
 func (c *Client) take(st *frame.Element) {
+	if st.NS == nsSM {
+		c.manage(st)
+		return
+	}
+	c.sm.received()
+	if st.Name == "message" && c.archived(st) {
+		return
+	}
 	if c.cfg.On != nil && c.cfg.On(c, st) {
 		return
 	}

@@ -30,10 +30,20 @@ func (c *Client) negotiate() error {
 		return err
 	}
 	c.rd.Restart(c.conn)
-	if _, err := c.open(); err != nil {
+	features, err := c.open()
+	if err != nil {
 		return err
 	}
-	return c.bind()
+	offered := features.HasChild(nsSM, "sm")
+	if offered && c.cfg.Resume != nil {
+		if resumed, err := c.resume(c.cfg.Resume); err != nil || resumed {
+			return err
+		}
+	}
+	if err := c.bind(); err != nil || !offered || !c.cfg.SM {
+		return err
+	}
+	return c.enable()
 }
 
 // open sends a stream header and gives the features in the answer.

@@ -7,7 +7,8 @@
 //   - only internal/box wires features, and programs that measure them (internal/tools);
 //   - internal/config and internal/admin import nothing of ours;
 //   - only internal/store imports bbolt, only internal/health imports periph
-//     and go-systemd.
+//     and go-systemd, only internal/tools/powercut go-fuse;
+//   - nothing imports internal/tools but programs in it.
 //
 // Usage: importrules < OUTPUT of 'go list -json ./...'. It exits with 1 and one
 // line per breach.
@@ -92,7 +93,10 @@ func ours(from, to string) string {
 	if !strings.HasPrefix(to, module+"/") {
 		return ""
 	}
+	tools := module + "/internal/tools/"
 	switch {
+	case strings.HasPrefix(to, tools) && !strings.HasPrefix(from, tools):
+		return "it is no part of the product"
 	case from == module+"/internal/config", from == module+"/internal/admin":
 		return "it is to import nothing of ours"
 	case isTool(from) && !isTool(to):
@@ -103,7 +107,7 @@ func ours(from, to string) string {
 		return "a feature imports no other feature; state a small interface instead"
 	case isFeature(from) && !isTool(to) && to != core && to != module+"/internal/store":
 		return "a feature imports the core, the store and plain tools only"
-	case isFeature(to) && from != module+"/internal/box" && !strings.HasPrefix(from, module+"/internal/tools/"):
+	case isFeature(to) && from != module+"/internal/box" && !strings.HasPrefix(from, tools):
 		return "only internal/box wires features"
 	}
 	return ""
@@ -128,6 +132,7 @@ func libraryOwner(imported string) string {
 		"go.etcd.io/bbolt":             "store",
 		"periph.io/x":                  "health",
 		"github.com/coreos/go-systemd": "health",
+		"github.com/hanwen/go-fuse":    "tools/powercut",
 	} {
 		if imported == library || strings.HasPrefix(imported, library+"/") {
 			return module + "/internal/" + owner

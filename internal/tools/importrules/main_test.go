@@ -19,7 +19,8 @@ func TestCheck(t *testing.T) {
 {"ImportPath": "pibox/internal/store", "Imports": ["go.etcd.io/bbolt", "go.etcd.io/bbolt/errors"]}
 {"ImportPath": "pibox/internal/health", "Imports": ["periph.io/x/host/v3", "github.com/coreos/go-systemd/v22/daemon"], "XTestImports": ["go.etcd.io/bbolt"]}
 {"ImportPath": "pibox/internal/config", "Imports": ["pibox/internal/store"]}
-{"ImportPath": "pibox/internal/web", "Imports": ["pibox/internal/admin", "pibox/internal/xmpp/roster"]}
+{"ImportPath": "pibox/internal/web", "Imports": ["pibox/internal/admin", "pibox/internal/xmpp/roster", "pibox/internal/tools/powercut"]}
+{"ImportPath": "pibox/internal/tools/torture", "Imports": ["pibox/internal/tools/powercut", "github.com/hanwen/go-fuse/v2/fuse"]}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -37,6 +38,8 @@ func TestCheck(t *testing.T) {
 		"pibox/internal/health imports go.etcd.io/bbolt: only pibox/internal/store may",
 		"pibox/internal/config imports pibox/internal/store: it is to import nothing of ours",
 		"pibox/internal/web imports pibox/internal/xmpp/roster: only internal/box wires features",
+		"pibox/internal/web imports pibox/internal/tools/powercut: it is no part of the product",
+		"pibox/internal/tools/torture imports github.com/hanwen/go-fuse/v2/fuse: only pibox/internal/tools/powercut may",
 	}
 	if diff := cmp.Diff(want, check(pkgs)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

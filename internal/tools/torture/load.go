@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"pibox/internal/admin"
 	"pibox/internal/testclient"
@@ -39,6 +43,9 @@ type town struct {
 	*run
 	m       *model
 	clients map[string]*testclient.Client
+	serial  int         // number of the town: nothing survives it but what is told to be
+	whole   bool        // archives are read from their beginning
+	down    atomic.Bool // the power is being cut: what fails from now on, fails for that
 
 	mu       sync.Mutex
 	pending  map[string]map[string]bool // by who was asked: who asked
@@ -47,9 +54,25 @@ type town struct {
 
 // problem notes what must not be.
 func (t *town) problem(format string, args ...any) {
+	if t.down.Load() {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.problems = append(t.problems, fmt.Errorf(format, args...))
+}
+
+// maxProblems is how many are printed.
+const maxProblems = 10
+
+// wrong is what was noted.
+func (t *town) wrong() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if more := len(t.problems) - maxProblems; more > 0 {
+		return errors.Join(append(t.problems[:maxProblems:maxProblems], fmt.Errorf("and %d more", more))...)
+	}
+	return errors.Join(t.problems...)
 }
 
 func (t *town) jid(name string) string { return name + "@" + t.box.Domain }
@@ -65,17 +88,19 @@ func (t *town) workers() []worker {
 		all = append(all, worker{"pep " + name, t.values(name, "pep", "item", 6, t.setItem)})
 	}
 	for _, c := range couples {
+		all = append(all, worker{"chat " + c[0] + " " + c[1], t.chat(c[0], c[1])}, worker{"chat " + c[1] + " " + c[0], t.chat(c[1], c[0])})
 		all = append(all, worker{"subscription " + c[0] + " " + c[1], func(ctx context.Context, rng *rand.Rand) error { return t.subscribe(ctx, rng, c) }})
 	}
 	for i, name := range mailboxes {
 		all = append(all, worker{"messages to " + name, func(ctx context.Context, rng *rand.Rand) error {
-			return t.leaveMessages(ctx, people[i], name, 1+rng.IntN(5))
+			return t.post(ctx, people[i], name, 1+rng.IntN(5))
 		}})
 	}
 	return append(all,
 		worker{"visitor", t.visit},
 		worker{"accounts", t.accounts},
 		worker{"password", t.changePassword},
+		worker{"backup", t.backup},
 	)
 }
 
@@ -147,7 +172,7 @@ func (t *town) subscribe(ctx context.Context, rng *rand.Rand, c [2]string) error
 		if err := who.Send("<presence type='" + op + "' to='" + whom + "'/>"); err != nil {
 			return err
 		}
-		if err := t.behind(ctx, who, whom); err != nil {
+		if err := t.handled(ctx, who, whom); err != nil {
 			return err
 		}
 	}
@@ -183,31 +208,12 @@ func (t *town) look(ctx context.Context, c [2]string) (string, error) {
 	return strings.Join(sides[:], " / "), nil
 }
 
-// leaveMessages sends messages to somebody who is away, and waits until they are kept.
-func (t *town) leaveMessages(ctx context.Context, from, to string, n int) error {
-	c := t.clients[from]
-	var ids []string
-	for range n {
-		id := t.m.next()
-		ids = append(ids, id)
-		if err := c.Send(fmt.Sprintf("<message type='chat' id='%s' to='%s'><body>%s</body></message>", id, t.jid(to), id)); err != nil {
-			return err
-		}
-	}
-	if err := t.behind(ctx, c, t.jid(to)); err != nil {
-		return err
-	}
-	t.m.sent(to, ids)
-	t.done.addN("message", n)
-	return nil
-}
-
 // visit is somebody who comes, reads what was left, and goes.
 func (t *town) visit(ctx context.Context, rng *rand.Rand) error {
-	if err := t.leaveMessages(ctx, "tybalt", visitor, 1+rng.IntN(8)); err != nil {
+	if err := t.post(ctx, "tybalt", visitor, 1+rng.IntN(8)); err != nil {
 		return err
 	}
-	c, err := t.box.Login(ctx, visitor, password, "road")
+	c, err := t.box.LoginSM(ctx, visitor, password, "road")
 	if err != nil {
 		return err
 	}
@@ -221,7 +227,7 @@ func (t *town) visit(ctx context.Context, rng *rand.Rand) error {
 			return err
 		}
 		if st.Name == "message" {
-			t.m.received(visitor, st.Attr("id"))
+			t.came(visitor, st)
 		}
 	}
 	c.Close(ctx)
@@ -262,6 +268,22 @@ func (t *town) changePassword(ctx context.Context, _ *rand.Rand) error {
 	return nil
 }
 
+// backup lets the box write a copy of its database, while the others go on.
+func (t *town) backup(ctx context.Context, rng *rand.Rand) error {
+	select {
+	case <-time.After(time.Duration(rng.Int64N(int64(2 * time.Second)))):
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.box.Ended():
+		return io.EOF
+	}
+	if _, err := t.box.Admin().Backup(ctx, admin.BackupRequest{}, io.Discard); err != nil {
+		return err
+	}
+	t.done.add("backup")
+	return nil
+}
+
 // on sees what comes to a client that is logged in for the round.
 func (t *town) on(name string) func(*testclient.Client, *frame.Element) bool {
 	l := t.m.list(name)
@@ -281,6 +303,8 @@ func (t *town) on(name string) func(*testclient.Client, *frame.Element) bool {
 			t.mu.Lock()
 			t.pending[name][st.Attr("from")] = true
 			t.mu.Unlock()
+		case st.Name == "message" && st.Attr("type") != "error":
+			t.came(name, st)
 		case st.Attr("type") == "error" && st.Name != "iq":
 			t.problem("%s was refused: %s", name, st.Raw)
 		}

@@ -21,10 +21,17 @@ type model struct {
 	Boxes  map[string]*mailbox  `json:"boxes"` // offline messages
 	Lists  map[string]*list     `json:"lists"` // rosters as their owner's client has them
 	Last   int                  `json:"last"`  // number of the last value
+
+	Messages  map[string]*message `json:"messages"`            // by id
+	Pasts     map[string]past     `json:"pasts"`               // of archives, by name
+	Authority string              `json:"authority,omitempty"` // the certificate that everybody trusts, once somebody logged in
 }
 
 func newModel() *model {
-	return &model{Values: map[string]*register{}, Pairs: map[string]*pairing{}, Boxes: map[string]*mailbox{}, Lists: map[string]*list{}}
+	return &model{
+		Values: map[string]*register{}, Pairs: map[string]*pairing{}, Boxes: map[string]*mailbox{}, Lists: map[string]*list{},
+		Messages: map[string]*message{}, Pasts: map[string]past{},
+	}
 }
 
 // register is a value with one writer. "" stands for none.
@@ -101,7 +108,8 @@ type pairing struct {
 
 // mailbox is what was sent to an account while it was away.
 type mailbox struct {
-	Acked []string `json:"acked"` // acknowledged and not collected yet, in order
+	Acked []string        `json:"acked"`           // acknowledged and not collected yet, in order
+	Again map[string]bool `json:"again,omitempty"` // those that were sent again: they may come twice, and at either place
 }
 
 func (m *model) mailbox(account string) *mailbox {
@@ -113,22 +121,6 @@ func (m *model) mailbox(account string) *mailbox {
 	return b
 }
 
-// sent notes acknowledged messages.
-func (m *model) sent(account string, ids []string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	b := m.mailbox(account)
-	b.Acked = append(b.Acked, ids...)
-}
-
-// received notes a message that came to its recipient.
-func (m *model) received(account, id string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	b := m.mailbox(account)
-	b.Acked = slices.DeleteFunc(b.Acked, func(x string) bool { return x == id })
-}
-
 // missing are the acknowledged messages that did not come.
 func (m *model) missing(account string) []string {
 	m.mu.Lock()
@@ -136,11 +128,18 @@ func (m *model) missing(account string) []string {
 	return slices.Clone(m.mailbox(account).Acked)
 }
 
+// repeated: it was sent more than once.
+func (m *model) repeated(account, id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mailbox(account).Again[id]
+}
+
 // forgotten clears a mailbox whose loss was told.
 func (m *model) forgotten(account string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.mailbox(account).Acked = nil
+	*m.mailbox(account) = mailbox{}
 }
 
 // list is a roster as a client keeps it that never forgets (RFC 6121 §2.6): items, and the version they are of.

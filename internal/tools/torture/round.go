@@ -4,205 +4,249 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"io/fs"
 	"math/rand/v2"
-	"slices"
-	"strings"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"time"
 
-	"pibox/internal/store"
 	"pibox/internal/testclient"
-	"pibox/internal/xmpp/frame"
 )
 
 // patience is how long the box may take for one thing.
 const patience = 30 * time.Second
-
-// counts is what was acknowledged, by kind.
-type counts struct {
-	mu   sync.Mutex
-	kind map[string]int
-}
-
-func (c *counts) add(kind string) { c.addN(kind, 1) }
-
-func (c *counts) addN(kind string, n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.kind == nil {
-		c.kind = map[string]int{}
-	}
-	c.kind[kind] += n
-}
-
-func (c *counts) String() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var words []string
-	for _, k := range slices.Sorted(maps.Keys(c.kind)) {
-		words = append(words, fmt.Sprintf("%d %s", c.kind[k], k))
-	}
-	return strings.Join(words, ", ")
-}
 
 // random is the randomness of one purpose in one round.
 func (r *run) random(purpose uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(r.state.Seed, uint64(r.state.Round)<<16|purpose))
 }
 
-// round is: restart, check, load, kill.
+// round is: start, check, load, cut.
 func (r *run) round(ctx context.Context) error {
 	rng := r.random(0)
-	if rng.IntN(6) == 0 {
-		if err := r.killStarting(rng); err != nil {
+	if r.state.Round%r.perBox == 0 {
+		if err := r.newBox(ctx, rng); err != nil {
+			return fmt.Errorf("a new box: %w", err)
+		}
+	}
+	if rng.IntN(5) == 0 {
+		if err := r.cutStarting(rng); err != nil {
 			return err
 		}
 	}
-	t, err := r.restart(ctx)
+	last := (r.state.Round+1)%r.perBox == 0
+	t, err := r.restart(ctx, rng, last || rng.IntN(10) == 0)
 	if err != nil {
 		return err
 	}
-	load := 20*time.Millisecond + time.Duration(rng.Int64N(int64(r.load)))
-	if err := t.underLoad(ctx, load); err != nil {
+	how, err := t.underLoad(ctx, rng)
+	if err != nil {
 		return err
 	}
-	if err := store.Check(r.box.Store()); err != nil {
-		return fmt.Errorf("after the kill: %w", err)
+	if err := r.check(how); err != nil {
+		return err
 	}
 	if !r.quiet {
-		fmt.Printf("round %d: first login after %s, killed after %s of load, %s so far\n",
-			r.state.Round, r.logins[len(r.logins)-1].Round(time.Millisecond), load.Round(time.Millisecond), &r.done)
+		fmt.Printf("round %d: first login after %s; %s%s\n", r.state.Round, r.logins[len(r.logins)-1].Round(time.Millisecond), how, r.lost())
 	}
 	return nil
 }
 
-// killStarting kills the box while it comes up.
-func (r *run) killStarting(rng *rand.Rand) error {
+// lost tells what the last cut took.
+func (r *run) lost() string {
+	if r.power.disk == nil {
+		return ""
+	}
+	return "; " + r.power.toll.String()
+}
+
+// found is the folder with what was found after the last cut.
+func (r *run) found() string { return filepath.Join(r.dir, "cut") }
+
+// check reads the database that the power cut left, as a start does: in a process of its own, because damage can end the one that reads it.
+func (r *run) check(when string) error {
+	r.cuts++
+	folder := r.found()
+	if err := os.RemoveAll(folder); err != nil {
+		return err
+	}
+	if err := r.power.save(folder); err != nil {
+		return err
+	}
+	file := filepath.Join(folder, filepath.Base(r.box.Store()))
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && r.state.Model == nil {
+		return nil // it was not made yet
+	}
+	if out, err := exec.Command(r.box.Binary, "check-store", file).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s%s: the database is damaged: %w: %s", when, r.lost(), err, out)
+	}
+	return nil
+}
+
+// cutStarting cuts the power while the box comes up.
+func (r *run) cutStarting(rng *rand.Rand) error {
+	changes, after := 1+rng.IntN(40), time.Duration(rng.Int64N(int64(120*time.Millisecond)))
+	if err := r.power.on(); err != nil {
+		return err
+	}
+	r.power.cutAfter(changes)
 	if err := r.box.Launch(); err != nil {
 		return err
 	}
 	select {
-	case <-time.After(time.Duration(rng.Int64N(int64(80 * time.Millisecond)))):
+	case <-time.After(after):
+	case <-r.power.whenCut():
 	case <-r.box.Ended():
-		return errors.New("the box ended by itself while it came up")
+		return fmt.Errorf("the box ended by itself while it came up; see %s", r.box.LogFile())
 	}
-	r.box.Kill()
-	if err := store.Check(r.box.Store()); err != nil {
-		return fmt.Errorf("killed while it came up: %w", err)
-	}
-	return nil
-}
-
-// restart starts the box and checks all that was acknowledged.
-func (r *run) restart(ctx context.Context) (*town, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	t := &town{run: r, m: r.state.Model, clients: map[string]*testclient.Client{}, pending: map[string]map[string]bool{}}
-	began := time.Now()
-	if err := r.box.Launch(); err != nil {
-		return nil, err
-	}
-	for i, name := range people {
-		if err := t.login(ctx, name); err != nil {
-			return nil, err
-		}
-		if i == 0 {
-			r.logins = append(r.logins, time.Since(began))
-		}
-	}
-	if err := t.verify(ctx); err != nil {
-		return nil, err
-	}
-	return t, errors.Join(t.problems...)
-}
-
-// login tries until the box is up.
-func (t *town) login(ctx context.Context, name string) error {
-	t.pending[name] = map[string]bool{}
-	cfg, err := t.box.ClientConfig(name, password, "balcony")
-	if err != nil {
+	if err := r.power.cut(r.box, rng); err != nil {
 		return err
 	}
-	cfg.On = t.on(name)
-	for {
-		c, err := testclient.Dial(ctx, cfg)
-		if err == nil {
-			t.clients[name] = c
-			return nil
+	return r.check("the power was cut while the box came up")
+}
+
+// restart starts the box and checks all that was acknowledged; now and then the power is cut once more meanwhile.
+func (r *run) restart(ctx context.Context, rng *rand.Rand, whole bool) (*town, error) {
+	for again := rng.IntN(6) == 0 && r.power.disk != nil; ; again = false {
+		t := r.newTown(whole)
+		if again {
+			r.power.disk.CutAfter(1 + rng.IntN(200))
 		}
-		select {
-		case <-time.After(time.Millisecond):
-		case <-t.box.Ended():
-			return fmt.Errorf("the box ended by itself; see %s", t.box.LogFile())
-		case <-ctx.Done():
-			return fmt.Errorf("nobody can log in: %w", err)
+		err := t.comeUp(ctx)
+		r.power.cutAfter(0)
+		if !again || !r.power.isCut() {
+			return t, err
+		}
+		if err := t.wrong(); err != nil {
+			return nil, err
+		}
+		if err := r.power.cut(r.box, rng); err != nil {
+			return nil, err
+		}
+		t.leave()
+		if err := r.check("the power was cut while everybody looked for what was theirs"); err != nil {
+			return nil, err
 		}
 	}
 }
 
-// underLoad lets everybody work, and kills the box in the middle of it.
-func (t *town) underLoad(ctx context.Context, load time.Duration) error {
+func (r *run) newTown(whole bool) *town {
+	r.serial++
+	return &town{
+		run: r, m: r.state.Model, clients: map[string]*testclient.Client{}, pending: map[string]map[string]bool{}, serial: r.serial, whole: whole,
+	}
+}
+
+// comeUp starts the box, lets everybody in and checks everything.
+func (t *town) comeUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := t.power.on(); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := t.box.Launch(); err != nil {
+		return err
+	}
+	defer t.watch()()
+	for i, name := range people {
+		if err := t.login(ctx, name); err != nil {
+			return err
+		}
+		if i == 0 {
+			t.logins = append(t.logins, time.Since(began))
+			t.checkAuthority()
+		}
+	}
+	t.orderly = false
+	if err := t.verify(ctx); err != nil {
+		return err
+	}
+	return t.wrong()
+}
+
+// watch ends the box at once if the power is cut; the function that it returns ends watching.
+func (t *town) watch() func() {
+	cut, done := t.power.whenCut(), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-cut:
+			t.down.Store(true)
+			t.power.strike(t.box)
+		case <-done:
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+	}
+}
+
+// underLoad lets everybody work, and cuts the power in the middle of it. It tells how.
+func (t *town) underLoad(ctx context.Context, rng *rand.Rand) (how string, err error) {
+	load := 20*time.Millisecond + time.Duration(rng.Int64N(int64(t.load)))
+	orderly, midst := rng.IntN(12) == 0, rng.IntN(3)*(1+rng.IntN(12))
 	ctx, cancel := context.WithTimeout(ctx, load+patience)
 	defer cancel()
-	var killed atomic.Bool
 	var wg sync.WaitGroup
+	t.work(ctx, &wg)
+	began := time.Now()
+	for wait := load; wait > 0; {
+		select {
+		case <-time.After(wait):
+		case <-t.power.whenCut():
+		case <-t.box.Ended():
+			return "", errors.Join(t.wrong(), fmt.Errorf("the box ended by itself under load; see %s", t.box.LogFile()))
+		case <-ctx.Done():
+		}
+		wait = 0
+		if midst > 0 && !orderly && t.power.disk != nil { // in the midst of a transaction, more often than not
+			t.power.cutAfter(midst)
+			wait, midst = 100*time.Millisecond, 0
+		}
+	}
+	t.down.Store(true)
+	how = fmt.Sprintf("cut after %s of load", time.Since(began).Round(time.Millisecond))
+	if orderly {
+		how = t.stop(rng)
+	}
+	err = t.power.cut(t.box, rng)
+	wg.Wait()
+	t.leave()
+	return how, errors.Join(t.wrong(), err)
+}
+
+// stop ends the box orderly before the power is cut, if the power lasts that long.
+func (t *town) stop(rng *rand.Rand) (how string) {
+	if rng.IntN(2) == 0 {
+		t.power.cutAfter(1 + rng.IntN(30))
+	}
+	t.box.Signal(syscall.SIGTERM)
+	select {
+	case <-t.box.Ended():
+		t.orderly = !t.power.isCut()
+		return "cut after it was stopped"
+	case <-t.power.whenCut():
+	case <-time.After(patience):
+	}
+	return "cut while it stopped"
+}
+
+// work starts everybody.
+func (t *town) work(ctx context.Context, wg *sync.WaitGroup) {
 	for i, w := range t.workers() {
 		rng := t.random(uint64(i) + 1)
 		wg.Go(func() {
 			for {
 				if err := w.step(ctx, rng); err != nil {
-					if !killed.Load() {
-						t.problem("%s: %w", w.name, err)
-					}
+					t.problem("%s: %w", w.name, err)
 					return
 				}
 			}
 		})
 	}
-	select {
-	case <-time.After(load):
-	case <-ctx.Done():
-	}
-	killed.Store(true)
-	t.box.Kill()
-	wg.Wait()
-	return errors.Join(t.problems...)
-}
-
-// roster asks for a roster; with a list only for what changed since.
-func roster(ctx context.Context, c *testclient.Client, l *list) (items map[string]string, ver string, err error) {
-	query := "<query xmlns='" + nsRoster + "'/>"
-	if l != nil {
-		query = "<query xmlns='" + nsRoster + "' ver='" + testclient.Escape(l.Text) + "'/>"
-	}
-	st, err := c.IQ(ctx, "get", "", query)
-	if err == nil {
-		err = testclient.Refusal(st)
-	}
-	if err != nil {
-		return nil, "", err
-	}
-	q := st.Node().Child(nsRoster, "query")
-	if q == nil {
-		return nil, "", nil
-	}
-	items = map[string]string{}
-	for _, n := range q.Children {
-		if _, twice := items[n.Attr("jid")]; twice {
-			return nil, "", fmt.Errorf("%s has %s twice in the roster", c.Account(), n.Attr("jid"))
-		}
-		items[n.Attr("jid")] = itemText(n)
-	}
-	return items, q.Attr("ver"), nil
-}
-
-// child is the first element in the payload of a reply.
-func child(st *frame.Element) *frame.Node {
-	n := st.Node()
-	if len(n.Children) == 0 {
-		return nil
-	}
-	return n.Children[0]
 }

@@ -6,42 +6,49 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"time"
-
-	"pibox/internal/testbox"
 )
 
 // keepRounds is how many rounds one can go back.
-const keepRounds = 25
+const keepRounds = 10
 
 // state is what a series needs to go on: written while the box is down, beside a copy of its data.
 type state struct {
 	Seed  uint64 `json:"seed"`
 	Round int    `json:"round"`
 	Model *model `json:"model,omitempty"`
+	// Boxes is how many boxes were tried; the model is of the last.
+	Boxes int `json:"boxes"`
 
 	dir string
 }
 
 func (s *state) folder(round int) string {
-	return filepath.Join(s.dir, "rounds", fmt.Sprintf("%04d", round))
+	return filepath.Join(s.dir, "rounds", fmt.Sprintf("%05d", round))
 }
 
 func stateFile(folder string) string { return filepath.Join(folder, "state.json") }
 
-// openState begins a series, or goes back to a round of one.
+// openState begins a series of rounds, or goes back to one of them; -1 is the last.
 func openState(o options) (*state, error) {
 	s := &state{Seed: o.seed, dir: o.dir}
 	if o.from == 0 {
 		if s.Seed == 0 {
 			s.Seed = uint64(time.Now().UnixNano())
 		}
-		for _, old := range []string{"box", "rounds"} {
-			if err := os.RemoveAll(filepath.Join(o.dir, old)); err != nil {
-				return nil, err
-			}
+		return s, os.RemoveAll(filepath.Join(o.dir, "rounds"))
+	}
+	if o.from < 0 {
+		all, err := filepath.Glob(stateFile(filepath.Join(o.dir, "rounds", "*")))
+		if err != nil || len(all) == 0 {
+			return nil, fmt.Errorf("-from: there is no round in %s", o.dir)
 		}
-		return s, nil
+		slices.Sort(all)
+		if o.from, err = strconv.Atoi(filepath.Base(filepath.Dir(all[len(all)-1]))); err != nil {
+			return nil, err
+		}
 	}
 	raw, err := os.ReadFile(stateFile(s.folder(o.from)))
 	if err != nil {
@@ -53,20 +60,19 @@ func openState(o options) (*state, error) {
 	if o.seed != 0 {
 		s.Seed = o.seed
 	}
-	data := filepath.Join(o.dir, "box", "data")
-	if err := os.RemoveAll(data); err != nil {
-		return nil, err
-	}
-	return s, os.CopyFS(data, os.DirFS(filepath.Join(s.folder(o.from), "data")))
+	return s, nil
 }
 
-// save writes what is expected of the box, which is down, and a copy of its data.
-func (s *state) save(b *testbox.Box) error {
+// data is where the data are that the box had before a round.
+func (s *state) data() string { return filepath.Join(s.folder(s.Round), "data") }
+
+// save writes what is expected of the box, which is down, and takes over the copy of its data that is in a folder.
+func (s *state) save(data string) error {
 	folder := s.folder(s.Round)
-	if err := os.RemoveAll(folder); err != nil {
+	if err := errors.Join(os.RemoveAll(folder), os.MkdirAll(folder, 0o700)); err != nil {
 		return err
 	}
-	if err := os.CopyFS(filepath.Join(folder, "data"), os.DirFS(filepath.Join(b.Dir, "data"))); err != nil {
+	if err := os.Rename(data, s.data()); err != nil {
 		return err
 	}
 	raw, err := json.MarshalIndent(s, "", " ")
