@@ -133,7 +133,7 @@ func metadata(rq *xmpp.Request) error {
 			backwards bool
 		}{{"start", false}, {"end", true}} {
 			for o := range store.LogOf(tx, store.Range{Account: account, Role: store.Archived, Backwards: end.backwards}) {
-				x.Open(end.name, "").Attr("id", logID(tx, account, o.Seq)).Attr("timestamp", o.At.UTC().Format(dateTime)).Close()
+				x.Open(end.name, "").Attr("id", store.LogID(tx, account, o.Seq)).Attr("timestamp", o.At.UTC().Format(dateTime)).Close()
 				break
 			}
 		}

@@ -85,7 +85,7 @@ func (p *page) take(tx *store.Tx, o store.Owned) bool {
 	if len(p.found) == p.q.max || len(p.found) > 0 && p.size > p.bytes {
 		return false
 	}
-	p.found = append(p.found, found{logID(tx, p.account, o.Seq), o})
+	p.found = append(p.found, found{store.LogID(tx, p.account, o.Seq), o})
 	return true
 }
 
@@ -168,7 +168,7 @@ func (p *page) begin(tx *store.Tx) error {
 		p.to(store.LogSeqAt(tx, t.Truncate(time.Millisecond).Add(time.Millisecond)))
 	}
 	if !p.q.filtered() {
-		p.count, p.counted = logCount(tx, p.account), true
+		p.count, p.counted = store.LogStats(tx, p.account).Count, true
 	}
 	return nil
 }
@@ -192,7 +192,7 @@ func (p *page) to(before uint64) {
 // seq finds an id of the archive.
 func (p *page) seq(tx *store.Tx, id string) (uint64, error) {
 	if len(id) <= maxIDLen {
-		if seq, ok := parseLogID(tx, p.account, id); ok {
+		if seq, ok := store.ParseLogID(tx, p.account, id); ok {
 			if o, ok := store.OwnedEntry(tx, p.account, seq); ok && o.Role&store.Archived != 0 {
 				return seq, nil
 			}

@@ -57,12 +57,12 @@ func (a *Archive) retainAll() error {
 			if a.opt.MaxAge > 0 {
 				olderThan = time.Now().Add(-a.opt.MaxAge)
 			}
-			return retain(tx, account, olderThan, a.opt.MaxBytes)
+			return store.Retain(tx, account, olderThan, a.opt.MaxBytes)
 		}); err != nil {
 			return err
 		}
 	}
-	return a.inBatches(func(tx *store.Tx) bool { return purge(tx, purgeBatch) })
+	return a.inBatches(func(tx *store.Tx) bool { return store.PurgeLog(tx, purgeBatch) })
 }
 
 // inBatches calls step, each time in a transaction of its own and at a quiet moment, until it tells that there is no more to do.

@@ -1,8 +1,16 @@
 package c2s
 
+import "pibox/internal/xmpp"
+
+var _ xmpp.Roomy = (*link)(nil)
+
 // Room is xmpp.Roomy.
-func (c *conn) Room() int {
-	c.out.mu.Lock()
-	defer c.out.mu.Unlock()
-	return c.out.shared.limit - c.out.cost
+func (l *link) Room() int {
+	o := l.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.sm == nil {
+		return o.shared.limit - o.cost
+	}
+	return o.shared.kept - o.cost - o.sm.cost
 }
