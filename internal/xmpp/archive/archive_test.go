@@ -101,12 +101,12 @@ func TestPrefsDecide(t *testing.T) {
 					store.ArchivePrefs.Put(tx, account.String(), *c.pref)
 				}
 				for _, j := range c.yes {
-					if !archive.Archives(tx, account, xmpp.MustJID(j)) {
+					if !b.archive.Archives(tx, account, xmpp.MustJID(j)) {
 						t.Errorf("%s is not archived", j)
 					}
 				}
 				for _, j := range c.no {
-					if archive.Archives(tx, account, xmpp.MustJID(j)) {
+					if b.archive.Archives(tx, account, xmpp.MustJID(j)) {
 						t.Errorf("%s is archived", j)
 					}
 				}
