@@ -83,4 +83,4 @@ def _unpack(archive: Path, to: Path, below: str) -> None:
 
 
 if __name__ == "__main__":
-    fetch(Path(sys.argv[1]))
+    fetch(Path(sys.argv[1]).resolve())

@@ -12,9 +12,9 @@ from pathlib import Path
 from slixmpp import ClientXMPP
 from slixmpp.test.integration import SlixIntegration
 
-# Left out is what the box does not do yet: archive (mam), rooms (muc, moderate, selfping), upload, XEP-0153; and tls_check, which wants servers with bad certificates.
+# Left out is what the box does not do yet: rooms (muc, moderate, selfping), upload, XEP-0153; and tls_check, which wants servers with bad certificates.
 MODULES = [
-    "basic_connect_and_message", "blocking", "bob", "chatmarkers", "disco", "ibb", "last_activity", "pep", "ping", "privatestorage",
+    "basic_connect_and_message", "blocking", "bob", "chatmarkers", "disco", "ibb", "last_activity", "mam", "pep", "ping", "privatestorage",
     "quickresponse", "reactions", "reconnect", "retract", "slow_filters", "user_avatar", "vcard", "version",
 ]
 WAIT = 20  # seconds
