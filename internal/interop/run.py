@@ -66,6 +66,8 @@ def ordinary(name: str, old: str, **options) -> Scenario:
 SCENARIOS = [
     Scenario("slixmpp", "slixmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
     Scenario("aioxmpp", "aioxmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
+    Scenario("slixmpp-resume", "slixmpp_resume.py", {"romeo": BOX, "juliet": BOX}),
+    Scenario("aioxmpp-resume", "aioxmpp_resume.py", {"romeo": BOX, "juliet": BOX}),
     Scenario("slixmpp-suite", "slixmpp_suite.py", {"one": BOX, "two": BOX}, limit=150, python=SUITES / "environment/bin/python3"),
     Scenario("aioxmpp-suite", "aioxmpp_suite.py", {f"a{n}": BOX for n in range(100)}, limit=150),
     Scenario("archive", "archive.py", {"romeo": BOX, "juliet": BOX}),

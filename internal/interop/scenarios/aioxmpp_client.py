@@ -184,17 +184,23 @@ async def block(romeo, juliet) -> None:
     await back.next("available", lambda stanza: stanza.from_ == juliet.local_jid)
 
 
-async def main() -> None:
-    world = settings()
-    async with asyncio.timeout(world["limit"]), contextlib.AsyncExitStack() as stack:
-        await play(world, stack)
+def run(play) -> None:
+    """Plays the scenario against the world named on the command line; exits 1 when it fails."""
+
+    async def main() -> None:
+        world = settings()
+        async with asyncio.timeout(world["limit"]), contextlib.AsyncExitStack() as stack:
+            await play(world, stack)
+
+    logging.disable(logging.CRITICAL)
+    try:
+        asyncio.run(main())
+    except Exception as error:
+        print(f"FAILED: {error or type(error).__name__}")
+        if not isinstance(error, Failed):
+            traceback.print_exc(file=sys.stdout)
+        sys.exit(1)
 
 
-logging.disable(logging.CRITICAL)
-try:
-    asyncio.run(main())
-except Exception as error:
-    print(f"FAILED: {error or type(error).__name__}")
-    if not isinstance(error, Failed):
-        traceback.print_exc(file=sys.stdout)
-    sys.exit(1)
+if __name__ == "__main__":
+    run(play)
