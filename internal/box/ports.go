@@ -1,6 +1,7 @@
 package box
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,7 +27,8 @@ type endpoint struct {
 }
 
 func (e endpoint) listen(address string) (net.Listener, error) {
-	ln, err := net.Listen("tcp", address)
+	config := net.ListenConfig{KeepAlive: -1} // who takes the connection sets that
+	ln, err := config.Listen(context.Background(), "tcp", address)
 	if err == nil {
 		return ln, nil
 	}

@@ -43,7 +43,7 @@ func (c *conn) bind() error {
 		var se *xmpp.StanzaError
 		switch {
 		case fault == nil:
-			c.log(slog.LevelInfo, "bound", "jid", c.session.JID.String())
+			c.log(slog.LevelInfo, "login", "address", c.addr.String(), "jid", c.session.JID.String())
 			return nil
 		case !errors.As(fault, &se):
 			return fault

@@ -147,13 +147,14 @@ func (c *conn) pause(d time.Duration) error {
 	}
 }
 
-// serve negotiates; then a goroutine with a fresh stack goes on: negotiation leaves a deep one behind.
+// serve is all of the connection's life in one goroutine: the garbage collector takes back the deep stack that negotiation leaves behind, and
+// another goroutine would wake another thread.
 func (c *conn) serve() {
-	if err := c.guarded(c.negotiate); err != nil {
-		c.stop(err)
-		return
+	err := c.guarded(c.negotiate)
+	if err == nil {
+		err = c.guarded(c.relay)
 	}
-	go func() { c.stop(c.guarded(c.relay)) }()
+	c.stop(err)
 }
 
 // guarded keeps a fault of the program on one connection from reaching another.
@@ -310,7 +311,6 @@ func (c *conn) part() {
 
 // closeWrite tells the peer that nothing more comes: in TLS, so that it knows that nobody cut the stream, then in TCP.
 func (c *conn) closeWrite() {
-	_ = c.raw.SetWriteDeadline(time.Now().Add(lingerTime))
 	if tc, ok := c.net.(*tls.Conn); ok {
 		_ = tc.CloseWrite()
 	}

@@ -187,7 +187,6 @@ func (c *conn) loggedIn(x *exchange, reply sasl.Reply) error {
 	}
 	x.over(throttle.Succeeded)
 	c.account = account
-	c.log(slog.LevelInfo, "login", "address", c.addr.String(), "account", account.String())
 	c.send(saslElement("success", reply.Text), false)
 	return nil
 }

@@ -130,7 +130,8 @@ func (o *outbox) queueItem(it item) (mine bool) {
 	return o.claim()
 }
 
-// close queues the last bytes; all has to be written by then, which also cuts short a write that is going on.
+// close queues the last bytes, which flush or who writes already will write; all has to be written by then, which also cuts short a write that
+// is going on.
 func (o *outbox) close(last []byte, by time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -142,14 +143,21 @@ func (o *outbox) close(last []byte, by time.Time) {
 		_ = o.conn.SetWriteDeadline(by)
 	}
 	if len(last) > 0 && o.err == nil {
-		o.add(item{raw: last})
+		o.waiting = append(o.waiting, item{raw: last})
+		o.cost += len(last)
 	}
 }
 
-// flush waits until nothing is left to write, or the connection failed, or the time has come (zero: never).
+// flush writes what waits, or waits until who writes has nothing left, or the connection failed, or the time has come (zero: never). It is for
+// the reading goroutine, while nothing is put in.
 func (o *outbox) flush(by time.Time) error {
 	for {
 		o.mu.Lock()
+		if o.claim() {
+			o.mu.Unlock()
+			o.run()
+			continue
+		}
 		if !o.writing {
 			defer o.mu.Unlock()
 			return o.err
@@ -191,15 +199,20 @@ func (o *outbox) resume(conn net.Conn) {
 	o.wake()
 }
 
-// resumeWith ends hold with bytes that go before all that was put in since.
+// resumeWith ends hold with bytes that go before all that was put in since. The reading goroutine writes them itself, instead of waking another
+// one.
 func (o *outbox) resumeWith(first []byte) {
+	err := o.writePieces(first)
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	it := item{raw: first}
-	o.waiting = append([]item{it}, o.waiting...)
-	o.cost += it.cost()
 	o.held = false
+	if o.err == nil {
+		o.err = err
+	}
 	o.wake()
+	o.mu.Unlock()
+	if err != nil {
+		o.failed(err)
+	}
 }
 
 // unsent takes out the stanzas that were not written, or not acknowledged, as far as we know.

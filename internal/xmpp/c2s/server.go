@@ -149,7 +149,7 @@ func (s *Server) isStopping() bool {
 	return s.stopping
 }
 
-// ServeConn serves one connection; it returns once that is bound or over. direct: TLS from the first byte.
+// ServeConn serves one connection until it is over. direct: TLS from the first byte.
 func (s *Server) ServeConn(nc net.Conn, direct bool) {
 	c := s.newConn(nc, direct)
 	if !s.perAddr.Acquire(c.addr) {
