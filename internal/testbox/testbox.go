@@ -13,12 +13,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
 	"pibox/internal/admin"
 	"pibox/internal/testclient"
+
+	"golang.org/x/sys/unix"
 )
 
 // Box is one pibox. Its fields are set before Start.
@@ -103,7 +106,7 @@ func (b *Box) Launch() error {
 	b.cmd = exec.Command(b.Binary, "--config", b.ConfigFile(), "serve")
 	b.cmd.Stdout, b.cmd.Stderr = b.log, b.log
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true} // a terminal's ^C is for the tool
-	if err := b.cmd.Start(); err != nil {
+	if err := startAsUnit(b.cmd); err != nil {
 		return err
 	}
 	done := make(chan struct{})
@@ -113,6 +116,18 @@ func (b *Box) Launch() error {
 		close(done)
 	}(b.cmd)
 	return nil
+}
+
+// startAsUnit starts a process with the timer slack that image/pibox.service gives it: a process has that of the thread that started it.
+func startAsUnit(cmd *exec.Cmd) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const slack = 500 * time.Microsecond
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack.Nanoseconds()), 0, 0, 0); err != nil {
+		return err
+	}
+	defer func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) }() // the thread's own again
+	return cmd.Start()
 }
 
 // Start launches the box and waits until it serves.
