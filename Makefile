@@ -100,8 +100,8 @@ torture: build ## kill it ROUNDS (200) times under load (SEED): nothing acknowle
 	$(GO) run ./internal/tools/torture -pibox bin/pibox -rounds $(ROUNDS) -seed $(SEED)
 
 .PHONY: bench
-bench: build ## measure it beside Debian's Prosody (installs that): docs/performance.md
-	internal/interop/setup.sh
+bench: build ## measure it beside Prosody and ejabberd of Debian 13 (installs them, as root): docs/performance.md
+	internal/tools/bench/setup.sh
 	$(GO) run ./internal/tools/bench -pibox bin/pibox
 
 .PHONY: prove

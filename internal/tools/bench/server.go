@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"pibox/internal/admin"
@@ -37,6 +39,11 @@ type server interface {
 	pid() int
 	ended() <-chan struct{}
 	stop()
+	// kill ends it at once, so that whoever waits for it goes on.
+	kill()
+	// folder is where its data is, and words the last that it said.
+	folder() string
+	words() string
 	addr() string
 	tls() *tls.Config
 }
@@ -48,13 +55,14 @@ func login(ctx context.Context, s server, i int, change ...func(*testclient.Conf
 		Mechanism: "SCRAM-SHA-1", Salted: &salted,
 	}
 	cfg.TLS = s.tls()
+	cfg.TLS.MinVersion = tls.VersionTLS13
 	cfg.TLS.CurvePreferences = []tls.CurveID{tls.X25519} // Debian's Prosody knows nothing newer
 	for _, f := range change {
 		f(&cfg)
 	}
 	c, err := testclient.Dial(ctx, cfg)
 	if err != nil && strings.Contains(err.Error(), "not-authorized") {
-		// Prosody 0.12.3 refuses the right password once in some ten thousand times. A second refusal is an error.
+		// Prosody refuses the right password once in some ten thousand times. A second refusal is an error.
 		fmt.Fprintf(os.Stderr, "%s: %v; once more\n", s.name(), err)
 		c, err = testclient.Dial(ctx, cfg)
 	}
@@ -71,9 +79,9 @@ func awaitLogin(ctx context.Context, s server, i int) (*testclient.Client, error
 		select {
 		case <-time.After(500 * time.Microsecond):
 		case <-s.ended():
-			return nil, fmt.Errorf("%s ended by itself", s.name())
+			return nil, fmt.Errorf("it ended by itself: %s", s.words())
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%s: %w", s.name(), err)
+			return nil, fmt.Errorf("it takes no login: %w: %s", err, s.words())
 		}
 	}
 }
@@ -82,6 +90,7 @@ func awaitLogin(ctx context.Context, s server, i int) (*testclient.Client, error
 type piboxServer struct {
 	box      testbox.Box
 	prepared string
+	running  atomic.Int64 // process id; 0: none
 }
 
 func newPibox(binary, dir string) (*piboxServer, error) {
@@ -99,7 +108,7 @@ func newPibox(binary, dir string) (*piboxServer, error) {
 	}}, nil
 }
 
-func (p *piboxServer) name() string { return "pibox" }
+func (p *piboxServer) name() string { return pibox }
 
 func (p *piboxServer) version(ctx context.Context) string {
 	out, _ := exec.CommandContext(ctx, p.box.Binary, "version").Output()
@@ -157,12 +166,34 @@ func copyPages(to, from string) error {
 	return errors.Join(err, f.Truncate(int64(len(raw))), f.Close())
 }
 
-func (p *piboxServer) launch() error { return p.box.Launch() }
+func (p *piboxServer) launch() error {
+	err := p.box.Launch()
+	if err == nil {
+		p.running.Store(int64(p.pid()))
+	}
+	return err
+}
 
 func (p *piboxServer) pid() int               { return p.box.PID() }
 func (p *piboxServer) ended() <-chan struct{} { return p.box.Ended() }
-func (p *piboxServer) stop()                  { p.box.Stop() }
+func (p *piboxServer) folder() string         { return p.box.Dir }
 func (p *piboxServer) addr() string           { return p.box.Addr() }
+
+func (p *piboxServer) stop() {
+	p.running.Store(0)
+	p.box.Stop()
+}
+
+func (p *piboxServer) kill() {
+	if pid := p.running.Load(); pid > 0 {
+		_ = syscall.Kill(int(pid), syscall.SIGKILL)
+	}
+}
+
+func (p *piboxServer) words() string {
+	raw, _ := os.ReadFile(p.box.LogFile())
+	return string(raw[max(0, len(raw)-1000):])
+}
 
 func (p *piboxServer) tls() *tls.Config {
 	roots, err := p.box.Roots()
