@@ -117,7 +117,7 @@ func (t *town) checkDelivered(ctx context.Context, name string) error {
 	if !t.offers.archive || !c.SM() {
 		return nil
 	}
-	for began := time.Now(); time.Since(began) < patience/3; { // what was owed comes by pages
+	for began := time.Now(); time.Since(began) < patience/8; { // what was owed comes by pages
 		if err := t.behind(ctx, c, ""); err != nil {
 			return err
 		}

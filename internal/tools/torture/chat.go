@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -125,6 +126,7 @@ func (t *town) took(name string, session int, r testclient.Resumption) {
 	if !r.Told {
 		return
 	}
+	t.done.add("session told of")
 	open := map[string]bool{}
 	for _, raw := range r.Unhandled {
 		open[idOf(raw)] = true
@@ -172,6 +174,7 @@ func (t *town) again(ctx context.Context, name string) error {
 
 // enter tries until the box is up.
 func (t *town) enter(ctx context.Context, name string, resume *testclient.SMSession) (*testclient.Client, error) {
+	var why error // of the last attempt that came to its end
 	for {
 		cfg, err := t.box.ClientConfig(name, password, "balcony")
 		if err == nil {
@@ -181,12 +184,15 @@ func (t *town) enter(ctx context.Context, name string, resume *testclient.SMSess
 				return c, nil
 			}
 		}
+		if ctx.Err() == nil {
+			why = err
+		}
 		select {
 		case <-time.After(time.Millisecond):
 		case <-t.box.Ended():
 			return nil, fmt.Errorf("the box ended by itself; see %s", t.box.LogFile())
 		case <-ctx.Done():
-			return nil, fmt.Errorf("nobody can log in: %w", err)
+			return nil, fmt.Errorf("nobody can log in: %w", cmp.Or(why, err))
 		}
 	}
 }

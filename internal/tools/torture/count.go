@@ -54,7 +54,7 @@ func (r *run) summary() {
 	took := time.Since(r.began)
 	fmt.Printf("torture: %d rounds with %d power cuts of %d boxes in %s (%.0f a minute), nothing lost.\n", r.rounds, r.cuts, r.state.Boxes,
 		took.Round(time.Second), float64(r.rounds)/took.Minutes())
-	fmt.Printf("Acknowledged: %s.\n", &r.done)
+	fmt.Printf("By stream management: %t; by the archive: %t. Acknowledged: %s.\n", r.offers.sm, r.offers.archive, &r.done)
 	if n := len(r.logins); n > 0 {
 		fmt.Printf("From start to first login after a cut: median %s, longest %s.\n", r.logins[n/2].Round(time.Millisecond), r.logins[n-1].Round(time.Millisecond))
 	}

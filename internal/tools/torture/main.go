@@ -62,7 +62,7 @@ func main() {
 	if *prove {
 		err = proveAll(ctx, o)
 	} else {
-		err = torture(ctx, o)
+		_, err = torture(ctx, o)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "torture:", err)
@@ -70,26 +70,26 @@ func main() {
 	}
 }
 
-// torture runs all rounds.
-func torture(ctx context.Context, o options) (err error) {
+// torture runs all rounds, and tells what the box offers.
+func torture(ctx context.Context, o options) (_ offers, err error) {
 	own := o.dir == ""
 	if own {
 		if o.dir, err = os.MkdirTemp("", "pibox-torture-"); err != nil {
-			return err
+			return offers{}, err
 		}
 	}
 	if o.dir, err = filepath.Abs(o.dir); err != nil {
-		return err
+		return offers{}, err
 	}
 	if o.binary, err = filepath.Abs(o.binary); err != nil {
-		return err
+		return offers{}, err
 	}
 	run, err := prepare(o)
 	if err != nil {
 		if own {
 			_ = os.RemoveAll(o.dir)
 		}
-		return err
+		return offers{}, err
 	}
 	err = run.all(ctx)
 	run.box.Kill()
@@ -97,13 +97,13 @@ func torture(ctx context.Context, o options) (err error) {
 		err = off
 	}
 	if err != nil {
-		return fmt.Errorf("%w\nseed %d; the folder is kept; see %s; again from there: -dir %s -from %d", err, run.state.Seed, run.box.LogFile(), o.dir, run.state.Round)
+		return run.offers, fmt.Errorf("%w\nseed %d; the folder is kept; see %s; again from there: -dir %s -from %d", err, run.state.Seed, run.box.LogFile(), o.dir, run.state.Round)
 	}
 	run.summary()
 	if own {
-		return os.RemoveAll(o.dir)
+		err = os.RemoveAll(o.dir)
 	}
-	return nil
+	return run.offers, err
 }
 
 // run is one series of rounds.

@@ -162,10 +162,8 @@ func (t *town) comeUp(ctx context.Context) error {
 		}
 	}
 	t.orderly = false
-	if err := t.verify(ctx); err != nil {
-		return err
-	}
-	return t.wrong()
+	err := t.verify(ctx)
+	return errors.Join(t.wrong(), err)
 }
 
 // watch ends the box at once if the power is cut; the function that it returns ends watching.
