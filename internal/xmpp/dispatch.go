@@ -153,6 +153,10 @@ func isSubscription(typ string) bool {
 
 func (r *Router) route(rq *Request) {
 	if !r.IsLocal(rq.To.Domain) {
+		if r.order.idle(rq) {
+			r.toRemote(rq.Stanza)
+			return
+		}
 		r.inOrder(rq, func() { r.toRemote(rq.Stanza) })
 		return
 	}
@@ -213,6 +217,8 @@ func (r *Router) run(rq *Request, c Class) {
 	switch {
 	case !ok:
 		r.inOrder(rq, func() { r.unhandled(rq) })
+	case rt.now != nil && r.order.idle(rq):
+		r.guard(rq, rt.now)
 	case rt.now != nil:
 		r.inOrder(rq, func() { r.guard(rq, rt.now) })
 	default:

@@ -109,14 +109,15 @@ func plainDomain(s string) bool {
 
 // String is the address as it is written in a stanza.
 func (j JID) String() string {
-	s := j.Domain
-	if j.Local != "" {
-		s = j.Local + "@" + s
+	switch {
+	case j.Local == "" && j.Resource == "":
+		return j.Domain
+	case j.Resource == "":
+		return j.Local + "@" + j.Domain
+	case j.Local == "":
+		return j.Domain + "/" + j.Resource
 	}
-	if j.Resource != "" {
-		s += "/" + j.Resource
-	}
-	return s
+	return j.Local + "@" + j.Domain + "/" + j.Resource
 }
 
 // spells tells whether s is String, without making it; the zero JID is "".
