@@ -75,7 +75,7 @@ func relayInMemory(b *testing.B) error {
 	for i, out := range []xmpp.Outlet{&sink{}, to} {
 		ends[i] = bx.Router.Bind(xmpp.JID{Local: user(i), Domain: domain}, "r0", "bench", out, xmpp.ConflictReplace)
 	}
-	p := "<message type='chat' id='m1' to='" + ends[1].JID.String() + "'><body>Good night, good night! Parting is such sweet sorrow.</body></message>"
+	p := "<message type='chat' id='m1' to='" + ends[1].JID.String() + "'><body>Good night, good night! Parting is such sweet sorrow.</body><no-store xmlns='urn:xmpp:hints'/></message>"
 	header := "<stream:stream xmlns='jabber:client' xmlns:stream='" + frame.NSStreams + "' version='1.0' to='" + domain + "'>"
 	rd := frame.NewReader(io.MultiReader(bytes.NewReader([]byte(header)), &endless{again: []byte(p)}), frame.Limits{})
 	if _, err := rd.Next(); err != nil {
