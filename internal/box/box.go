@@ -3,6 +3,7 @@
 package box
 
 import (
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -85,7 +86,7 @@ func (b *Box) Stop() {
 // Close ends the work and closes the store. Listeners are closed before.
 func (b *Box) Close() error {
 	b.Stop()
-	return b.Store.Close()
+	return errors.Join(b.delivery.Flush(), b.Store.Close())
 }
 
 func days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }

@@ -55,9 +55,14 @@ func (b *Box) features() []feature {
 				b.pep.RosterChanged(tx, out, ch.Account, ch.Contact, ch.Old, ch.Now)
 			})
 		}},
-		{"messages", func() { b.delivery = delivery.Register(r, delivery.Options{Log: b.log}) }},
 		{"message archive, XEP-0313", func() {
 			b.archive = archive.Register(r, archive.Options{Log: b.log, MaxAge: c.Archive.MaxAge.D(), MaxBytes: int64(c.Archive.MaxSize)})
+		}},
+		{"messages, XEP-0160, XEP-0280, XEP-0334 and XEP-0359", func() {
+			b.delivery = delivery.Register(r, delivery.Options{Log: b.log, Archives: b.archive.Archives})
+			b.Accounts.OnRemove(func(tx *store.Tx, out *xmpp.Out, account xmpp.JID, _ bool) error {
+				return b.delivery.Forget(tx, out, account)
+			})
 		}},
 		{"vcard-temp, XEP-0054", func() { vcard.Register(r, vcard.Options{}) }},
 		{"private XML, XEP-0049", func() { private.Register(r, private.Options{}) }},

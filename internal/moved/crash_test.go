@@ -200,6 +200,13 @@ func live(t *testing.T, s scenario, dir string, at int) {
 	}
 	time.Sleep(10 * time.Minute) // the bubble's time: whatever is to be sent again was
 	synctest.Wait()
+	if err := b.Close(); err != nil { // tells the store what was delivered
+		t.Fatal(err)
+	}
+	if st, err = store.Open(filepath.Join(dir, "pibox.db"), store.Options{Reserve: 1}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = st.Close() }()
 	if err := os.WriteFile(filepath.Join(dir, "end"), []byte(dump(t, st)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -290,6 +297,7 @@ func (p *play) connect(name string) *outlet {
 
 func (o *outlet) Deliver(st *xmpp.Stanza) bool {
 	o.p.write(o.s.JID.Bare().String(), st.Raw)
+	o.p.r.Taken(o.s, st)
 	if st.Kind == xmpp.IQ && st.HasChild("urn:xmpp:ping", "ping") {
 		go o.p.say(o, "<iq type='result' id='"+st.ID+"' to='"+st.From.String()+"'/>")
 	}
@@ -348,8 +356,10 @@ func dump(t testing.TB, st *store.Store) string {
 		for _, e := range store.Outbox.All(tx) {
 			fmt.Fprintf(&b, "\noutbox: %s", e.Stanza)
 		}
-		for key, m := range store.Offline.All(tx) {
-			fmt.Fprintf(&b, "\nmessage: %q %s", key, m.Stanza)
+		for account := range store.Accounts.All(tx) {
+			for o := range store.LogOf(tx, store.Range{Account: account, Role: store.Owed}) {
+				fmt.Fprintf(&b, "\nmessage: %s %d %s", account, o.Seq, o.Stanza)
+			}
 		}
 		return nil
 	}); err != nil {

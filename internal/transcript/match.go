@@ -13,16 +13,33 @@ import (
 
 // inbox is where a client or a peer server finds what it got. It is the Outlet of a session.
 type inbox struct {
-	mu   sync.Mutex
-	list []*xmpp.Stanza
-	end  *xmpp.StreamError
+	taken func(*xmpp.Stanza) // told of what was written; nil where somebody has to acknowledge it
+
+	mu    sync.Mutex
+	list  []*xmpp.Stanza
+	unack []*xmpp.Stanza
+	end   *xmpp.StreamError
 }
 
 func (b *inbox) Deliver(st *xmpp.Stanza) bool {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.list = append(b.list, st)
+	if b.taken == nil {
+		b.unack = append(b.unack, st)
+	}
+	b.mu.Unlock()
+	if b.taken != nil {
+		b.taken(st)
+	}
 	return true
+}
+
+func (b *inbox) acknowledge() []*xmpp.Stanza {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.unack
+	b.unack = nil
+	return l
 }
 
 func (b *inbox) Close(err *xmpp.StreamError) {
@@ -60,7 +77,7 @@ func (r remote) Send(st *xmpp.Stanza) {
 	r.w.mu.Lock()
 	b := r.w.boxes[st.To.Domain]
 	if b == nil {
-		b = &inbox{}
+		b = &inbox{taken: func(*xmpp.Stanza) {}}
 		r.w.boxes[st.To.Domain] = b
 	}
 	r.w.mu.Unlock()

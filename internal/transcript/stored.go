@@ -77,9 +77,35 @@ func describe(tx *store.Tx, what, account string) (have []string) {
 		}
 		have = []string{strconv.Itoa(n)}
 	case "offline":
-		have = []string{strconv.Itoa(store.Offline.Count(tx, account))}
+		have = []string{strconv.Itoa(store.OwedCount(tx, account))}
+	case "archive":
+		for o := range store.LogOf(tx, store.Range{Account: account, Role: store.Archived}) {
+			have = append(have, describeArchived(account, o))
+		}
 	}
 	return have
+}
+
+func describeArchived(account string, o store.Owned) string {
+	with := ""
+	for _, owner := range o.Owners {
+		if owner.Account == account {
+			with = owner.With
+		}
+	}
+	way := "from "
+	if o.Role&store.ByOwner != 0 {
+		way = "to "
+	}
+	st, err := xmpp.ParseStanza(o.Stanza)
+	if err != nil {
+		return err.Error()
+	}
+	what := st.Node().ChildText(xmpp.NSClient, "body")
+	if what == "" && len(st.Children) > 0 {
+		what = "(" + st.Children[0].Name + ")"
+	}
+	return way + with + ": " + what
 }
 
 func describeMove(mv store.Move) string {

@@ -3,7 +3,9 @@
 //	box montague.example                      the domains of the box under test; every other domain is a peer
 //	account romeo = romeo@montague.example    makes the account and a short name for it
 //
-//	romeo/orchard connects                    binds a resource
+//	romeo/orchard connects                    binds a resource; "connects acknowledging": its client does XEP-0198
+//	romeo/orchard acknowledges                all it was given so far; clients that do not do XEP-0198 have it at once
+//	romeo/orchard detaches                    loses its connection and may resume; "resumes"
 //	romeo/orchard sends
 //	  <presence/>
 //	capulet.example sends                     a peer server; its proof: "by dialback" behind it, else a certificate
@@ -21,7 +23,9 @@
 //	pending romeo = juliet@x verifying        the stored requests that wait; sorted by JID
 //	claims romeo = juliet@x juliet@old        the moves that are being verified: new and old address; sorted by the new one
 //	moving juliet = juliet@x: romeo@y left    where an account moved to, who may read that, and who of them has left
-//	outbox = 2                                stanzas that other servers have not confirmed; also "offline romeo = 1"
+//	outbox = 2                                stanzas that other servers have not confirmed
+//	offline romeo = 1                         messages that his devices do not have, as far as the disk knows
+//	archive romeo = to juliet@x: hi; from juliet@x: (displayed)      his archive: bodies, or first elements
 //
 // Words that are none of these are handed to Box.Do.
 //
@@ -181,7 +185,7 @@ func (w *world) do(s step) error {
 		time.Sleep(d) // virtual: the bubble's clock
 		synctest.Wait()
 		return err
-	case slices.Contains([]string{"roster", "pending", "claims", "moving", "outbox", "offline"}, f[0]):
+	case slices.Contains([]string{"roster", "pending", "claims", "moving", "outbox", "offline", "archive"}, f[0]):
 		return w.stored(s.text)
 	case len(f) >= 2:
 		return w.actor(f[0], f[1], f[2:], s.xml)
@@ -192,9 +196,16 @@ func (w *world) do(s step) error {
 func (w *world) actor(who, verb string, rest []string, xml string) error {
 	switch verb {
 	case "connects":
-		return w.connect(who)
+		return w.connect(who, slices.Equal(rest, []string{"acknowledging"}))
+	case "acknowledges":
+		for _, st := range w.inbox(who).acknowledge() {
+			w.box.Router.Taken(w.sessions[who], st)
+		}
+	case "detaches", "resumes":
+		w.box.Router.SetDetached(w.sessions[who], verb == "detaches")
 	case "disconnects":
 		w.box.Router.Unbind(w.sessions[who])
+		w.box.Router.Unsent(w.sessions[who], w.inbox(who).acknowledge())
 		delete(w.sessions, who)
 	case "forgets":
 		w.inbox(who).take()
@@ -326,16 +337,23 @@ func (w *world) jid(who string) (xmpp.JID, error) {
 	return j.With(resource), nil
 }
 
-func (w *world) connect(who string) error {
+func (w *world) connect(who string, acknowledging bool) error {
 	j, err := w.jid(who)
 	if err != nil {
 		return err
 	}
 	b := &inbox{}
+	r := w.box.Router
+	if !acknowledging {
+		b.taken = func(st *xmpp.Stanza) { r.Taken(w.sessions[who], st) }
+	}
 	w.mu.Lock()
 	w.boxes[who] = b
 	w.mu.Unlock()
-	w.sessions[who] = w.box.Router.Bind(j.Bare(), j.Resource, who, b, xmpp.ConflictReplace)
+	w.sessions[who] = r.Bind(j.Bare(), j.Resource, who, b, xmpp.ConflictReplace)
+	if acknowledging {
+		w.sessions[who].SetConfirms()
+	}
 	synctest.Wait()
 	return nil
 }

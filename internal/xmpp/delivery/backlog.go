@@ -1,74 +1,245 @@
 package delivery
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
-	"pibox/internal/xmpp/frame"
 )
 
-// backlog is the state of an account that has messages in the store, on the way there, or being handed to a client.
-type backlog struct {
-	writing int           // operations on their way to the store
-	to      *xmpp.Session // who is being handed the page; nil when nobody is
-	// deaf are the resources that did not answer for a page, with the last message that they were handed: others answer for it.
-	deaf map[*xmpp.Session]uint64
+// reader is a session that is handed what waited, page by page: the next one when it has answered for the last, by acknowledging its last stanza
+// (XEP-0198) or a ping behind it. What comes meanwhile waits its turn.
+type reader struct {
+	s       *xmpp.Session
+	queue   []queued // what it is to get
+	live    int      // how much of it came since the session did
+	page    []uint64 // what it was handed and has not answered for
+	byPing  bool     // how it answers for the page
+	reading bool     // the page is being read from the store
+	all     bool     // it gets no pages any more, only what came since, at once
 }
 
-// kept is a stored message on its way to a client.
-type kept struct {
-	st  *xmpp.Stanza
-	seq uint64
+// queued is a message in the log. Old: it waited when the session came, so another one may get it instead.
+type queued struct {
+	seq  uint64
+	size int
+	way  way
+	old  bool
 }
 
-// pageBytes bounds what is handed over before the client answered.
 const (
 	pageBytes   = 128 << 10
-	pageTimeout = 60 * time.Second
+	pageTimeout = 60 * time.Second // for the ping
+	maxQueue    = 2000             // live messages for a session that does not answer for its page
 )
 
-func (d *Delivery) append(tx *store.Tx, account xmpp.JID, st *xmpp.Stanza) {
-	store.Offline.Append(tx, store.OfflineMessage{Stanza: st.Raw, Received: time.Now().UTC()}, account.String())
-}
-
-// hold makes later messages to the account wait behind one that goes to the store.
-func (d *Delivery) hold(account xmpp.JID) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	b := d.waiting[account]
-	if b == nil {
-		b = &backlog{}
-		d.waiting[account] = b
+// behind makes a live message wait for a session that is still being handed older ones.
+func (a *account) behind(s *xmpp.Session, p *posting, w way) bool {
+	rd := a.readers[s]
+	if rd == nil || !rd.reading && len(rd.queue) == 0 {
+		return false
 	}
-	b.writing++
+	rd.queue = append(rd.queue, queued{seq: p.seq, size: len(p.st.Raw), way: w})
+	if rd.live++; rd.live > maxQueue {
+		a.giveUp(rd)
+	}
+	return true
 }
 
-func (d *Delivery) release(account xmpp.JID) {
-	d.mu.Lock()
-	d.waiting[account].writing--
-	d.mu.Unlock()
-	d.pump(account)
+// assign gives what waits and nobody has to a resource that can take it, preferably to s.
+func (a *account) assign(s *xmpp.Session) {
+	var to *xmpp.Session
+	for _, x := range a.d.r.Sessions(a.jid) {
+		if isTarget(x) && !x.Detached() && !a.deaf[x] && (to == nil || x == s) {
+			to = x
+		}
+	}
+	if to == nil {
+		return
+	}
+	var more []queued
+	for i := range a.cursor.waiting {
+		if it := &a.cursor.waiting[i]; len(it.with) == 0 {
+			it.with = append(it.with, to)
+			more = append(more, queued{seq: it.seq, size: it.size, way: directly, old: true})
+		}
+	}
+	if len(more) == 0 {
+		return
+	}
+	rd := a.readers[to]
+	if rd == nil {
+		rd = &reader{s: to}
+		a.readers[to] = rd
+	}
+	rd.queue = append(slices.DeleteFunc(rd.queue, func(q queued) bool { // it had to leave it to others, who did not take it
+		_, again := slices.BinarySearchFunc(more, q, bySeq)
+		return q.old && again
+	}), more...)
+	slices.SortStableFunc(rd.queue, bySeq)
+	a.nextPage(rd)
 }
 
-// presence: a resource that can take messages came, or became able to.
-func (d *Delivery) presence(s *xmpp.Session, old, now *xmpp.Stanza) {
-	account := s.JID.Bare()
+func bySeq(x, y queued) int { return cmp.Compare(x.seq, y.seq) }
+
+// nextPage has the next page read and handed over; without one the session gets live messages again.
+func (a *account) nextPage(rd *reader) {
+	if rd.reading || !rd.all && (len(rd.page) > 0 || rd.s.Detached()) {
+		return
+	}
+	var picked []queued
+	size, n := 0, 0
+	for ; n < len(rd.queue) && (rd.all || size < pageBytes); n++ {
+		q := rd.queue[n]
+		if !q.old {
+			rd.live--
+		} else if it := a.cursor.find(q.seq); it == nil || !slices.Contains(it.with, rd.s) { // another device has got it meanwhile
+			continue
+		}
+		picked = append(picked, q)
+		size += q.size
+	}
+	if rd.queue = rd.queue[n:]; len(picked) == 0 {
+		delete(a.readers, rd.s)
+		return
+	}
+	rd.reading = true
+	a.out = append(a.out, parcel{do: func() { a.handPage(rd, picked) }})
+}
+
+func (a *account) handPage(rd *reader, picked []queued) {
+	page, err := a.read(rd.s, picked)
+	if err != nil {
+		a.d.opt.Log.Error("delivery: reading what waits", "error", err)
+	}
+	a.mu.Lock()
+	defer a.release()
+	if a.readers[rd.s] != rd {
+		return
+	}
+	rd.reading = false
+	if err != nil { // all of it waits for the next occasion
+		a.stopReading(rd.s)
+		for _, q := range picked {
+			a.cursor.letGo(q.seq, rd.s)
+		}
+		return
+	}
+	rd.byPing = !rd.s.Confirms()
+	for i, st := range page {
+		if st == nil { // it is not there any more, or its sender was blocked since (XEP-0191 §3.3)
+			a.cursor.done(picked[i].seq)
+			continue
+		}
+		a.post(rd.s, st)
+		rd.page = append(rd.page, picked[i].seq)
+	}
 	switch {
-	case now == nil || priority(now) < 0:
-		d.gone(s)
-		return
-	case old != nil && priority(old) >= 0:
+	case rd.all, len(rd.page) == 0:
+		a.nextPage(rd)
+	case rd.byPing:
+		a.out = append(a.out, parcel{do: func() { a.ping(rd) }})
+	}
+}
+
+func (a *account) read(s *xmpp.Session, picked []queued) (page []*xmpp.Stanza, err error) {
+	page = make([]*xmpp.Stanza, len(picked))
+	err = a.d.r.Store.View(func(tx *store.Tx) error {
+		for i, q := range picked {
+			e, ok := store.OwnedEntry(tx, a.jid.String(), q.seq)
+			if !ok {
+				continue
+			}
+			st, err := xmpp.ParseStanza(e.Stanza)
+			if err != nil {
+				return err
+			}
+			if st = stamped(st, a.jid, e.At); e.Role&store.Archived != 0 {
+				st = identified(st, a.jid, store.LogID(tx, a.jid.String(), q.seq))
+			}
+			page[i] = st.Stored(q.seq)
+		}
+		return nil
+	})
+	for i, st := range page {
+		switch {
+		case st == nil:
+		case !a.d.r.Admits(st):
+			page[i] = nil
+		default:
+			page[i] = picked[i].way.wrapped(st, s, true)
+		}
+	}
+	return page, err
+}
+
+func (a *account) ping(rd *reader) {
+	a.d.r.Ask(xmpp.Ask{
+		From: a.jid.Host(), To: rd.s.JID, Type: "get", Timeout: pageTimeout, Payload: xmpp.NewXMLNS("ping", "urn:xmpp:ping").Bytes(),
+		Done: func(reply *xmpp.Request) {
+			a.mu.Lock()
+			defer a.release()
+			switch {
+			case a.readers[rd.s] != rd:
+			case reply == nil || reply.Session != rd.s: // another one gets it; without one it waits for the next session
+				a.deaf[rd.s] = true
+				for _, seq := range rd.page {
+					a.cursor.letGo(seq, rd.s)
+				}
+				a.giveUp(rd)
+				a.assign(nil)
+			default:
+				for _, seq := range rd.page {
+					a.cursor.done(seq)
+				}
+				a.answered(rd)
+			}
+		},
+	})
+}
+
+// answered: the client has the page.
+func (a *account) answered(rd *reader) {
+	rd.page = nil
+	if a.cursor.unwritten(false) {
+		a.out = append(a.out, parcel{do: a.write})
+	}
+	a.nextPage(rd)
+}
+
+// giveUp ends the pages of a session that does not answer. What waited before it came waits on; what came since it gets as others do.
+func (a *account) giveUp(rd *reader) {
+	a.dropOld(rd)
+	rd.all = true
+	a.nextPage(rd)
+}
+
+// dropOld leaves what waited before the session came, and it was not handed yet, to others.
+func (a *account) dropOld(rd *reader) {
+	rd.queue = slices.DeleteFunc(rd.queue, func(q queued) bool {
+		if q.old {
+			a.cursor.letGo(q.seq, rd.s)
+		}
+		return q.old
+	})
+}
+
+// stopReading: the session takes nothing for the account any more. For the page that it was handed it may still answer.
+func (a *account) stopReading(s *xmpp.Session) {
+	rd := a.readers[s]
+	if rd == nil {
 		return
 	}
-	d.mu.Lock()
-	if d.waiting[account] == nil {
-		d.waiting[account] = &backlog{} // whether something waits is seen by reading
+	for _, q := range rd.queue {
+		a.cursor.letGo(q.seq, s)
 	}
-	d.mu.Unlock()
-	d.pump(account)
+	if rd.queue, rd.live = nil, 0; len(rd.page) == 0 && !rd.reading {
+		delete(a.readers, s)
+	}
 }
 
 func priority(st *xmpp.Stanza) int {
@@ -77,181 +248,4 @@ func priority(st *xmpp.Stanza) int {
 		return 0
 	}
 	return n
-}
-
-// gone: what the session was handed and did not answer for is handed to the next one.
-func (d *Delivery) gone(s *xmpp.Session) {
-	account := s.JID.Bare()
-	d.mu.Lock()
-	b := d.waiting[account]
-	mine := b != nil && b.to == s
-	if mine {
-		b.to = nil
-	}
-	if b != nil {
-		delete(b.deaf, s)
-	}
-	d.mu.Unlock()
-	if mine {
-		d.pump(account)
-	}
-}
-
-// pump hands the next page to the resources that can take it; the first of them answers for it. When nothing is left, messages go
-// directly again.
-func (d *Delivery) pump(account xmpp.JID) {
-	page, s, others := d.nextPage(account)
-	if s == nil {
-		return
-	}
-	for _, k := range page {
-		if !d.r.Admits(k.st) { // not from whom the account blocked since (XEP-0191 §3.3)
-			continue
-		}
-		if !s.Deliver(k.st) {
-			return // OnUnbind follows and tells so
-		}
-		for other, had := range others {
-			if k.seq > had {
-				other.Deliver(k.st)
-			}
-		}
-	}
-	last := page[len(page)-1].seq
-	d.r.Ask(xmpp.Ask{
-		From: account.Host(), To: s.JID, Type: "get", Timeout: pageTimeout, Payload: xmpp.NewXMLNS("ping", "urn:xmpp:ping").Bytes(),
-		Done: func(reply *xmpp.Request) { d.handed(account, s, last, reply != nil && reply.Session == s) },
-	})
-}
-
-// nextPage decides, under the lock, who is handed what and answers for it, and which others get it too, with the last message that those
-// had already; nobody when there is nothing to do.
-func (d *Delivery) nextPage(account xmpp.JID) (page []kept, to *xmpp.Session, others map[*xmpp.Session]uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	b := d.waiting[account]
-	if b == nil || b.to != nil {
-		return nil, nil, nil
-	}
-	others = map[*xmpp.Session]uint64{}
-	for _, s := range d.targets(account) {
-		if had, deaf := b.deaf[s]; deaf || to != nil {
-			others[s] = had
-		} else {
-			to = s
-		}
-	}
-	if to != nil {
-		var err error
-		if page, err = d.read(account); err != nil {
-			d.opt.Log.Error("delivery: reading kept messages", "error", err)
-			return nil, nil, nil
-		}
-	}
-	if len(page) == 0 {
-		if b.writing == 0 {
-			delete(d.waiting, account) // without a resource the next presence begins anew
-		}
-		return nil, nil, nil
-	}
-	b.to = to
-	return page, to, others
-}
-
-// handed ends a page. Of a client that did not answer, but is still there, another resource gets what waits; where there is none it gets
-// live messages again, and what it was handed stays stored for the next session.
-func (d *Delivery) handed(account xmpp.JID, s *xmpp.Session, last uint64, answered bool) {
-	d.mu.Lock()
-	b := d.waiting[account]
-	if b == nil || b.to != s {
-		d.mu.Unlock()
-		return
-	}
-	if !answered {
-		b.to = nil
-		if b.deaf == nil {
-			b.deaf = map[*xmpp.Session]uint64{}
-		}
-		b.deaf[s] = last
-		d.mu.Unlock()
-		d.pump(account)
-		return
-	}
-	d.mu.Unlock()
-	d.r.Submit(64, func(tx *store.Tx, _ *xmpp.Out) error {
-		for key := range store.Offline.All(tx, account.String()) {
-			if store.SeqOf(key) > last {
-				break
-			}
-			store.Offline.Delete(tx, key)
-		}
-		return nil
-	}, func(err error) { d.next(account, s, err) })
-}
-
-func (d *Delivery) next(account xmpp.JID, s *xmpp.Session, err error) {
-	d.mu.Lock()
-	b := d.waiting[account]
-	if b != nil && b.to == s {
-		b.to = nil
-		if err != nil { // stays stored, is handed over again to the next session
-			d.opt.Log.Error("delivery: deleting delivered messages", "error", err)
-			if b.writing == 0 {
-				delete(d.waiting, account)
-			}
-		}
-	}
-	d.mu.Unlock()
-	if err == nil {
-		d.pump(account)
-	}
-}
-
-func (d *Delivery) read(account xmpp.JID) (page []kept, err error) {
-	size := 0
-	err = d.r.Store.View(func(tx *store.Tx) error {
-		for key, m := range store.Offline.All(tx, account.String()) {
-			st, err := xmpp.ParseStanza(m.Stanza)
-			if err != nil {
-				return err
-			}
-			page = append(page, kept{stamped(st, account, m.Received), store.SeqOf(key)})
-			if size += len(m.Stanza); size >= pageBytes {
-				break
-			}
-		}
-		return nil
-	})
-	return page, err
-}
-
-const nsDelay = "urn:xmpp:delay"
-
-// isStamped tells a message that was read from the store.
-func isStamped(st *xmpp.Stanza) bool {
-	if !st.HasChild(nsDelay, "delay") {
-		return false
-	}
-	for _, c := range st.Node().Children {
-		if c.NS == nsDelay && c.Name == "delay" && c.Attr("from") == st.To.Domain {
-			return true
-		}
-	}
-	return false
-}
-
-// stamped tells when the message came (XEP-0203 §4), in the name of our domain; a stamp that pretends to be ours is taken out.
-func stamped(st *xmpp.Stanza, account xmpp.JID, at time.Time) *xmpp.Stanza {
-	el := st.Element
-	if el.HasChild(nsDelay, "delay") {
-		el = el.WithoutChildren(func(c frame.Child) bool {
-			if c.NS != nsDelay {
-				return false
-			}
-			d, err := frame.Parse(el.Raw[c.Start:c.End], xmpp.NSClient, frame.Limits{})
-			return err == nil && d.Attr("from") == account.Domain
-		})
-	}
-	return st.Edited(el.WithChild(xmpp.NewXMLNS("delay", nsDelay).Attr("from", account.Domain).
-		Attr("stamp", at.UTC().Format("2006-01-02T15:04:05.000Z")).Bytes()))
 }

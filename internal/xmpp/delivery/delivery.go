@@ -1,10 +1,15 @@
-// Package delivery brings messages to an account's resources (RFC 6121 §8.5), or keeps them until one comes (offline messages, XEP-0160).
+// Package delivery is the path of messages: to an account's resources (RFC 6121 §8.5), into its archive (XEP-0313), as copies to its other
+// devices (XEP-0280), and to devices that come later (offline messages, XEP-0160).
 //
-// Messages to one account stay in order: while any waits in the store, later ones go there too. A kept message is deleted only after the
-// client answered a ping that was sent behind it, so neither a lost connection nor a power cut loses it; a client may see one twice.
+// What is stored is stored once, in the log, before anybody gets it. Every message that is not to be lost is owed to its recipient until one of
+// his devices took it. How far an account's devices have come is a cursor into the log; it is written with the account's next transaction, so
+// that a message costs one sync. After a power cut the last messages may come again, with the same archive ids.
+//
+// A message that a recipient refuses, because he blocks the sender or too much waits for him, is in the sender's archive nevertheless: it is what he sent.
 package delivery
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"sync"
 
@@ -17,20 +22,24 @@ import (
 // Options and limits.
 type Options struct {
 	Log *slog.Logger
-	// MaxOffline is how many messages are kept for one account. Default 5000. Beyond it senders get resource-constraint.
-	MaxOffline int
-	// MaxBytes bounds these messages in bytes, so that strangers can not fill the card. Default 32 MiB. Beyond it senders get
-	// resource-constraint.
+	// Archives tells whether an account's archive takes what it exchanges with somebody, by his bare or full JID (XEP-0441). nil: always.
+	Archives func(tx *store.Tx, account, with xmpp.JID) bool
+	// MaxOwed is how many messages may wait for one account's devices. Default 5000. Beyond it senders get resource-constraint while no device is there.
+	MaxOwed int
+	// MaxBytes bounds these messages in bytes, so that strangers can not fill the card. Default 32 MiB. Both may be exceeded by what is committed at once.
 	MaxBytes int
 }
 
 // Delivery is the feature.
 type Delivery struct {
-	r   *xmpp.Router
-	opt Options
+	r         *xmpp.Router
+	opt       Options
+	seed      maphash.Seed
+	onMessage []func(account xmpp.JID, st *xmpp.Stanza, to []*xmpp.Session)
 
-	mu      sync.Mutex
-	waiting map[xmpp.JID]*backlog
+	mu       sync.Mutex
+	accounts map[xmpp.JID]*account
+	loading  sync.Mutex // held while an account is read from the store
 }
 
 // Register hangs message delivery on the router.
@@ -38,141 +47,102 @@ func Register(r *xmpp.Router, opt Options) *Delivery {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	if opt.MaxOffline <= 0 {
-		opt.MaxOffline = 5000
+	if opt.MaxOwed <= 0 {
+		opt.MaxOwed = 5000
 	}
 	if opt.MaxBytes <= 0 {
 		opt.MaxBytes = 32 << 20
 	}
-	d := &Delivery{r: r, opt: opt, waiting: map[xmpp.JID]*backlog{}}
-	r.Handle(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.Message, Type: "*"}, d.toAccount)
-	r.Handle(xmpp.Key{Class: xmpp.ToResource, Kind: xmpp.Message, Type: "*"}, d.toResource)
+	d := &Delivery{r: r, opt: opt, seed: maphash.MakeSeed(), accounts: map[xmpp.JID]*account{}}
+	r.Handle(xmpp.Key{Class: xmpp.Outbound, Kind: xmpp.Message, Type: "*"}, d.outbound)
+	for _, c := range []xmpp.Class{xmpp.ToAccount, xmpp.ToResource} {
+		r.HandleEither(xmpp.Key{Class: c, Kind: xmpp.Message, Type: "*"}, d.inbound, d.inboundTx)
+	}
 	for _, c := range []xmpp.Class{xmpp.ToNobody, xmpp.ToServer} {
-		r.Handle(xmpp.Key{Class: c, Kind: xmpp.Message, Type: "*"}, unavailable)
+		r.Handle(xmpp.Key{Class: c, Kind: xmpp.Message, Type: "*"}, func(*xmpp.Request) error { return errUnavailable() })
+	}
+	for _, name := range []string{"enable", "disable"} {
+		r.Handle(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.IQ, Type: "set", NS: nsCarbons, Name: name}, toggleCarbons)
 	}
 	r.OnPresence(d.presence)
+	r.OnDetached(d.detached)
+	r.OnTaken(d.taken)
 	r.OnUnbind(d.gone)
-	r.OnUnsent(d.unsent)
-	r.Announce(xmpp.ToServer, "msgoffline")
+	r.Keep("delivery", d.held, d.holds)
+	r.Announce(xmpp.ToServer, "msgoffline", nsCarbons, nsCarbonRules, nsSID)
+	r.Announce(xmpp.ToAccount, nsSID)
 	return d
 }
 
-func unavailable(rq *xmpp.Request) error { return xmpp.Errorf(stanza.ServiceUnavailable, "") }
+func errUnavailable() error { return xmpp.Errorf(stanza.ServiceUnavailable, "") }
 
-// toAccount is RFC 6121 §8.5.2.
-func (d *Delivery) toAccount(rq *xmpp.Request) error {
-	switch rq.Type {
-	case "error":
-		return nil
-	case "groupchat":
-		return unavailable(rq)
-	case "headline":
-		for _, s := range d.targets(rq.Account()) {
-			s.Deliver(rq.Stanza)
-		}
-		return nil
+// OnMessage adds a hook for what an account got from others: it runs after a message that is stored for the account was committed and handed to
+// the sessions that are there, in st's form with the archive id. It must not block.
+func (d *Delivery) OnMessage(f func(account xmpp.JID, st *xmpp.Stanza, to []*xmpp.Session)) {
+	d.onMessage = append(d.onMessage, f)
+}
+
+// Queue stores a message for an account in a transaction and delivers it as any other.
+func (d *Delivery) Queue(tx *store.Tx, out *xmpp.Out, account xmpp.JID, st *xmpp.Stanza) {
+	p := newPosting(st)
+	p.role = store.Owed
+	if p.traits.archived && d.archives(tx, account, st.From) {
+		p.role |= store.Archived
 	}
-	if d.direct(rq.Account(), rq.Stanza) {
-		return nil
-	}
-	if !keep(rq.Stanza) {
-		for _, s := range d.targets(rq.Account()) { // it need not wait behind what is kept
-			s.Deliver(rq.Stanza)
-		}
-		return nil
-	}
-	d.keep(rq)
+	p.own(account, st.From.Bare(), p.role)
+	p.append(tx)
+	d.persist(tx, account)
+	out.After(func() { d.arrive(p, account) })
+}
+
+// Forget drops what memory holds of an account that goes.
+func (d *Delivery) Forget(_ *store.Tx, out *xmpp.Out, account xmpp.JID) error {
+	out.After(func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.accounts, account)
+	})
 	return nil
 }
 
-// toResource is RFC 6121 §8.5.3.
-func (d *Delivery) toResource(rq *xmpp.Request) error {
-	if s := d.r.SessionOf(rq.To); s != nil && s.Deliver(rq.Stanza) {
-		return nil
-	}
-	switch rq.Type {
-	case "chat":
-		return d.toAccount(rq)
-	case "headline", "error":
-		return nil
-	}
-	return unavailable(rq)
-}
-
-// targets are the resources that a message to the bare JID goes to: all with a priority that is not negative.
-func (d *Delivery) targets(account xmpp.JID) []*xmpp.Session {
-	var out []*xmpp.Session
-	for _, s := range d.r.Sessions(account) {
-		if p, prio := s.Presence(); p != nil && prio >= 0 {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// direct delivers to the resources that are there, unless something waits in the store, which must come first.
-func (d *Delivery) direct(account xmpp.JID, st *xmpp.Stanza) bool {
+// Flush writes how far devices have come, for an orderly end: else messages of the last minutes come again.
+func (d *Delivery) Flush() error {
 	d.mu.Lock()
-	b := d.waiting[account]
-	d.mu.Unlock()
-	if b != nil {
-		return false
-	}
-	taken := false
-	for _, s := range d.targets(account) {
-		taken = s.Deliver(st) || taken
-	}
-	return taken
-}
-
-// unsent: messages that a lost connection took and did not write are delivered anew, where no other resource has them and the store does not
-// either.
-func (d *Delivery) unsent(s *xmpp.Session, list []*xmpp.Stanza) {
-	others := len(d.targets(s.JID.Bare())) > 0
-	for _, st := range list {
-		switch {
-		case st.Kind != xmpp.Message || st.Type == "error" || st.Type == "headline" || st.Type == "groupchat" || !keep(st):
-		case isStamped(st), st.To.IsBare() && others:
-		default:
-			d.r.Send(st)
+	var all []xmpp.JID
+	for j, a := range d.accounts {
+		a.mu.Lock()
+		if a.cursor.unwritten(true) {
+			all = append(all, j)
 		}
+		a.mu.Unlock()
 	}
+	d.mu.Unlock()
+	if len(all) == 0 {
+		return nil
+	}
+	return d.r.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+		for _, j := range all {
+			d.persist(tx, j)
+		}
+		return nil
+	})
 }
 
-// keep tells what is worth keeping (XEP-0160 §3, XEP-0334): not what only says that somebody is typing.
-func keep(st *xmpp.Stanza) bool {
-	if st.HasChild("urn:xmpp:hints", "no-store") || st.HasChild("urn:xmpp:hints", "no-permanent-store") {
-		return false
-	}
-	if st.Type != "chat" {
-		return true
-	}
-	for _, c := range st.Children {
-		if c.NS != "http://jabber.org/protocol/chatstates" && c.Name != "thread" {
+func (d *Delivery) archives(tx *store.Tx, account, with xmpp.JID) bool {
+	return d.opt.Archives == nil || d.opt.Archives(tx, account, with)
+}
+
+// isTarget tells a resource that messages to the bare JID go to: its priority is not negative (RFC 6121 §8.5.2).
+func isTarget(s *xmpp.Session) bool {
+	p, priority := s.Presence()
+	return p != nil && priority >= 0
+}
+
+func (d *Delivery) hasTarget(account xmpp.JID) bool {
+	for _, s := range d.r.Sessions(account) {
+		if isTarget(s) {
 			return true
 		}
 	}
 	return false
-}
-
-// keep stores a message, in the order of its sender.
-func (d *Delivery) keep(rq *xmpp.Request) {
-	account := rq.Account()
-	d.hold(account)
-	d.r.Commit(rq, func(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
-		if n, size := store.Offline.Size(tx, account.String()); n >= d.opt.MaxOffline || size+len(rq.Raw) > d.opt.MaxBytes {
-			return xmpp.Errorf(stanza.ResourceConstraint, "too many messages wait for this person")
-		}
-		d.append(tx, account, rq.Stanza)
-		return nil
-	}, func(error) { d.release(account) })
-}
-
-// Queue keeps a message in a transaction and delivers it as soon as a resource can take it.
-func (d *Delivery) Queue(tx *store.Tx, out *xmpp.Out, account xmpp.JID, st *xmpp.Stanza) {
-	d.append(tx, account, st)
-	out.After(func() {
-		d.hold(account)
-		d.release(account)
-	})
 }

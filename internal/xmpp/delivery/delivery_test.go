@@ -28,7 +28,16 @@ nobody receives anything
 romeo/x sends `+big+`
 romeo/x receives <message type='error'><error type='wait'><resource-constraint xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>*</text></error></message>
 offline juliet = 2
-`, starter(delivery.Options{MaxBytes: 3500}))
+# who is there gets what comes, also when more than that has not been acknowledged
+juliet/phone connects acknowledging
+juliet/phone sends <presence/>
+juliet/phone forgets
+romeo/x sends `+big+`
+juliet/phone receives <message><body>*</body><etc/></message>
+nobody receives anything
+juliet/phone acknowledges
+offline juliet = 0
+`, starter(delivery.Options{MaxBytes: 3000}))
 }
 
 func starter(opt delivery.Options) transcript.Start {

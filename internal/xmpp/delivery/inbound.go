@@ -1,0 +1,175 @@
+package delivery
+
+import (
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+
+	"mellium.im/xmpp/stanza"
+)
+
+// inbound takes what comes to an account or one of its resources by itself: from other servers, from the account's own sessions, from the box.
+func (d *Delivery) inbound(rq *xmpp.Request) error {
+	account := rq.Account()
+	p := &posting{st: rq.Stanza, by: rq.Session}
+	if rq.Session != nil || rq.Peer != nil {
+		p.st = d.cleaned(p.st)
+	}
+	p.traits = look(p.st)
+	d.note(account, p.st.From, p)
+	if !p.traits.stored() {
+		return d.pass(account, p)
+	}
+	d.account(account) // the transaction looks at what memory knows of it
+	st, traits, by := p.st, p.traits, p.by
+	d.r.Commit(rq, func(tx *store.Tx, out *xmpp.Out, _ *xmpp.Request) error {
+		p := &posting{st: st, traits: traits, by: by}
+		wanted, err := d.accept(tx, account, p)
+		if err != nil || !wanted {
+			return err
+		}
+		p.append(tx)
+		out.After(func() { d.arrive(p, account) })
+		return nil
+	}, nil)
+	return nil
+}
+
+// inboundTx takes what comes in the transaction of its sender: from send, which stores it, or from another feature.
+func (d *Delivery) inboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
+	account, st := rq.Account(), rq.Stanza
+	p, sent := rq.Note.(*posting)
+	if !sent {
+		if p = newPosting(st); !p.traits.stored() {
+			out.After(func() { out.Emit(st) })
+			return nil
+		}
+	}
+	wanted, err := d.accept(tx, account, p)
+	if err != nil || !wanted {
+		return err
+	}
+	if !sent {
+		p.append(tx)
+	}
+	out.After(func() {
+		d.note(account, st.From, p)
+		d.arrive(p, account)
+	})
+	return nil
+}
+
+// accept decides what a message is to its recipient, and makes him an owner of it.
+func (d *Delivery) accept(tx *store.Tx, account xmpp.JID, p *posting) (wanted bool, err error) {
+	if wanted, err = d.addressee(p); err != nil || !wanted {
+		return false, err
+	}
+	with := p.st.From.Bare()
+	if p.traits.archived && d.archives(tx, account, p.st.From) {
+		p.role |= store.Archived
+	}
+	if p.traits.owed {
+		switch {
+		case d.hasRoom(tx, account, len(p.st.Raw)):
+			p.role |= store.Owed
+		case p.direct.IsZero() && !d.hasTarget(account):
+			return false, xmpp.Errorf(stanza.ResourceConstraint, "too many messages wait for this person")
+		}
+	}
+	if p.by != nil {
+		p.role |= store.ByOwner
+	}
+	p.own(account, with, p.role)
+	d.persist(tx, account)
+	return true, nil
+}
+
+// addressee finds out whom a message is for: a resource (RFC 6121 §8.5.3), the account (§8.5.2), nobody.
+func (d *Delivery) addressee(p *posting) (wanted bool, err error) {
+	if to := p.st.To; !to.IsBare() {
+		if d.r.SessionOf(to) != nil {
+			p.direct = to
+			return true, nil
+		}
+		return d.withoutResource(p)
+	}
+	switch p.traits.kind {
+	case failure:
+		return false, nil
+	case groupchat:
+		return false, errUnavailable()
+	}
+	return true, nil
+}
+
+// withoutResource is RFC 6121 §8.5.3.2: the resource is not there.
+func (d *Delivery) withoutResource(p *posting) (wanted bool, err error) {
+	switch p.traits.kind {
+	case chat:
+		return true, nil
+	case headline, failure:
+		return false, nil
+	}
+	return false, errUnavailable()
+}
+
+// pass delivers what is not stored to who is there.
+func (d *Delivery) pass(jid xmpp.JID, p *posting) error {
+	wanted, err := d.addressee(p)
+	if err != nil || !wanted {
+		return err
+	}
+	a := d.account(jid)
+	taken := a.handAll(p)
+	if !taken && !p.direct.IsZero() { // it is just going
+		p.direct = xmpp.JID{}
+		if wanted, err = d.withoutResource(p); err != nil || !wanted {
+			return err
+		}
+		taken = a.handAll(p)
+	}
+	if !taken && p.traits.substance && p.traits.kind != headline {
+		return errUnavailable() // it asked not to be stored: the sender is told that it is lost
+	}
+	return nil
+}
+
+// arrive hands a message that was stored to the resources that are there. It is an effect.
+func (d *Delivery) arrive(p *posting, jid xmpp.JID) {
+	a := d.account(jid)
+	st := p.copyFor(jid).Stored(p.seq)
+	var to, holders []*xmpp.Session
+	a.mu.Lock()
+	if p.role&store.Owed != 0 && p.seq <= a.cursor.top { // read from the store just now: it is handed over as what came before
+		a.assign(nil)
+		a.release()
+		return
+	}
+	if !p.direct.IsZero() && d.r.SessionOf(p.direct) == nil {
+		p.direct = xmpp.JID{}
+	}
+	for _, s := range d.r.Sessions(jid) {
+		w := p.way(s)
+		if w == notAtAll {
+			continue
+		}
+		if !a.behind(s, p, w) {
+			a.post(s, w.wrapped(st, s, isTarget(s)))
+		}
+		to = append(to, s)
+		if w == directly || isTarget(s) {
+			holders = append(holders, s)
+		}
+	}
+	if p.role&store.Owed != 0 {
+		a.cursor.add(item{seq: p.seq, size: len(p.st.Raw), with: holders})
+		if len(holders) == 0 {
+			a.assign(nil)
+		}
+	}
+	a.release()
+	if p.by == nil {
+		for _, f := range d.onMessage {
+			f(jid, st, to)
+		}
+	}
+}
