@@ -60,6 +60,7 @@ func newBox(t testing.TB, dir string, log *slog.Logger, opt Options) *box {
 	}
 	deliverOnline(b.router)
 	b.router.HandleTx(xmpp.Key{Class: xmpp.ToServer, Kind: xmpp.IQ, Type: "set", NS: "urn:test", Name: "store"}, stored)
+	b.router.HandleTx(xmpp.Key{Class: xmpp.ToServer, Kind: xmpp.IQ, Type: "set", NS: "urn:test", Name: "spoil"}, spoiled)
 	b.router.Handle(xmpp.Key{Class: xmpp.ToServer, Kind: xmpp.IQ, Type: "get", NS: "urn:test", Name: "stored"}, howMany)
 	b.server = New(Config{Router: b.router, Accounts: b.accounts, TLS: b.certs.TLSConfig(), Log: log, Options: opt})
 	if err := b.server.Restore(); err != nil {
@@ -74,6 +75,14 @@ func stored(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 	store.Progress.Put(tx, "test", n+1)
 	out.Reply(rq, nil)
 	return nil
+}
+
+// spoiled fails too late: the others of its batch are run again without it.
+func spoiled(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
+	if err := stored(tx, out, rq); err != nil {
+		return err
+	}
+	return xmpp.Errorf(stanza.Conflict, "")
 }
 
 // howMany tells how many such requests there were.

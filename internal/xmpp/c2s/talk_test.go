@@ -50,9 +50,11 @@ import (
 //	removed               romeo's account is removed
 //	again                 an account of that name is made, with another password
 //	password [but orchard]   romeo's password is changed, by that session where one is named
-//	stall                 the store stops committing; flow: it goes on. STORE in a client's text is an IQ that is stored
+//	stall                 the store stops committing; flow: it goes on. STORE in a client's text is an IQ that is stored, SPOIL one that fails when it
+//	                      has changed the store
 //	restart [with another password]   the server is stopped and started again
 //	crash                 what stopping would write is not written
+//	wrap                  all counts of stream management are 2^32-1
 //	sessions n            so many sessions are bound
 //	5s pass
 //
@@ -142,6 +144,10 @@ func (k *talk) do(line string) error {
 		return k.restart(strings.TrimPrefix(line, "restart"))
 	case line == "password but orchard":
 		return k.box.changeOwn(k.box.router.SessionOf(romeo().With("orchard")))
+	case line == "wrap":
+		for _, l := range k.box.server.streams.all() {
+			l.out.sm.acked, l.stream.in.handled = 1<<32-1, 1<<32-1
+		}
 	case strings.HasPrefix(line, "sessions "):
 		if n := len(k.box.router.Sessions(romeo())); line != fmt.Sprintf("sessions %d", n) {
 			return fmt.Errorf("there are %d", n)
@@ -263,6 +269,7 @@ func (p *peer) fill(text string) string {
 	for name, v := range p.values {
 		text = strings.ReplaceAll(text, "$"+name, v)
 	}
+	text = strings.ReplaceAll(text, "SPOIL", "<iq type='set' id='spoil' to='montague.example'><spoil xmlns='urn:test'/></iq>")
 	text = strings.ReplaceAll(text, "STORE", "<iq type='set' id='store' to='montague.example'><store xmlns='urn:test'/></iq>")
 	if name, n, ok := strings.Cut(text, "REPEAT "); ok { // C: before REPEAT n x
 		count, what, _ := strings.Cut(n, " ")
