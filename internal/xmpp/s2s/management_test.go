@@ -218,6 +218,21 @@ func TestDomainsChange(t *testing.T) {
 	})
 }
 
+// TestNotOwed: a stored stanza that nobody owes is sent as one that is not stored.
+func TestNotOwed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, c := twoBoxes(t)
+		defer m.stop()
+		defer c.stop()
+		for i := range 2 {
+			st := message("juliet@capulet.example", "romeo@montague.example", fmt.Sprintf("m%d", i))
+			c.Send(st.Stored(uint64(7 + i)))
+			m.hears(once(i, i)...)
+		}
+		c.owing()
+	})
+}
+
 // TestFailedTransaction: numbers of entries that were not stored are given again.
 func TestFailedTransaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

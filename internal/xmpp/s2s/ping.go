@@ -9,7 +9,7 @@ import (
 )
 
 // pingAfter lets one ping stand behind what is sent within it.
-const pingAfter = time.Second
+const pingAfter = 250 * time.Millisecond
 
 // ping is a question (XEP-0199) behind what is stored and was written to a stream, where that does not count under XEP-0198: an answer, even an
 // error, shows that the peer has what was before. It is written to the stream itself, past the queue, because the queue may wait for it.

@@ -46,8 +46,13 @@ func (s *Server) Send(st *xmpp.Stanza) {
 		return
 	}
 	if st.Seq != 0 {
-		s.bounce(s.sendOwed(p, st))
-		return
+		back, owed := s.sendOwed(p, st)
+		s.bounce(back)
+		if owed {
+			return
+		}
+		s.log.Error("a stored stanza for another server is not owed", "local", p.local, "remote", p.remote, "seq", st.Seq)
+		st = st.Stored(0)
 	}
 	if permit := s.policy.of(p.remote); !permit.talk {
 		s.router.Bounce(st, xmpp.Errorf(stanza.NotAllowed, "%s", permit.why))
@@ -87,38 +92,36 @@ func tooMany() *xmpp.StanzaError {
 	return xmpp.Errorf(stanza.ResourceConstraint, "too many other servers at the same time")
 }
 
-// sendOwed queues a stored stanza, where it is its turn: else it is read from the log later.
-func (s *Server) sendOwed(p pair, st *xmpp.Stanza) []bounced {
+// sendOwed queues a stored stanza, where it is its turn: else it is read from the log later, or was already.
+func (s *Server) sendOwed(p pair, st *xmpp.Stanza) (back []bounced, isOwed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.links[p]
 	if l == nil {
-		s.log.Error("a stored stanza for another server is not owed", "local", p.local, "remote", p.remote, "seq", st.Seq)
-		return nil
+		return nil, false
 	}
 	d := &l.debt
 	o := d.find(st.Seq)
 	if o == nil || o.state != expected {
-		return nil
+		return nil, o != nil || d.behind || st.Seq <= d.read
 	}
 	now := time.Now()
 	it := item{st: st, at: now, until: now.Add(s.opt.DurableTime)}
 	o.state = here
 	l.hurry()
 	if e := s.hopeless(l, it); e != nil {
-		return []bounced{{l, it, e}}
+		return []bounced{{l, it, e}}, true
 	}
-	if s.stopping {
-		return nil
-	}
-	if d.unread > 0 || !s.room(l, it) {
+	switch {
+	case s.stopping:
+	case d.unread > 0 || !s.room(l, it):
 		o.state = unread
 		d.unread++
 		s.kick(l)
-		return nil
+	default:
+		s.push(l, it, now)
 	}
-	s.push(l, it, now)
-	return nil
+	return nil, true
 }
 
 // room tells whether there is memory for a stored stanza: half of it is left to the others, which are nowhere else.

@@ -149,7 +149,7 @@ func (s *script) do(head, xml string) error {
 		s.box.owe(xmpp.Make([]byte(xml)))
 	case head == "nothing is owed":
 		s.box.owing()
-	case head == "TLS" || head == "TLS fails":
+	case head == "TLS", head == "TLS fails":
 		return s.tls(head == "TLS fails")
 	case strings.HasPrefix(head, "peer opens"):
 		_, err := io.WriteString(s.conn, peerHeader(strings.TrimPrefix(head, "peer opens")))
@@ -157,11 +157,7 @@ func (s *script) do(head, xml string) error {
 	case strings.HasPrefix(head, "box opens"):
 		return s.boxOpens(strings.TrimPrefix(head, "box opens"))
 	case head == "peer sends":
-		if strings.HasPrefix(xml, "<success") {
-			s.r.Restart(s.conn)
-		}
-		_, err := io.WriteString(s.conn, s.fill(xml))
-		return err
+		return s.peerSends(xml)
 	case head == "box sends":
 		return s.receive(xml)
 	case head == "box closes":
@@ -186,6 +182,14 @@ func (s *script) do(head, xml string) error {
 		return errors.New("not understood")
 	}
 	return nil
+}
+
+func (s *script) peerSends(xml string) error {
+	if strings.HasPrefix(xml, "<success") {
+		s.r.Restart(s.conn)
+	}
+	_, err := io.WriteString(s.conn, s.fill(xml))
+	return err
 }
 
 func (s *script) start(line string) {

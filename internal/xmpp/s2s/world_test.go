@@ -174,22 +174,7 @@ func (n *testNet) boxAt(ip netip.Addr, path, domains string, change ...func(*Opt
 		}},
 		Roots: n.ca.pool, Dial: b.dial, random: func(n int) int { return n / 2 },
 	}
-	n.mu.Lock()
-	for addr, o := range n.boxes {
-		if addr == b.addr {
-			continue
-		}
-		for _, d := range o.router.Domains() {
-			opt.Routes = append(opt.Routes, Route{Domain: d, Address: addr, Direct: o.direct})
-		}
-		for _, d := range list {
-			if o.routes[d].host == b.ip.String() {
-				continue
-			}
-			o.routes[d] = target{host: b.ip.String(), port: 5269, direct: b.direct, route: true}
-		}
-	}
-	n.mu.Unlock()
+	opt.Routes = n.routes(b, list)
 	for _, f := range change {
 		f(&opt)
 	}
@@ -209,6 +194,26 @@ func (n *testNet) boxAt(ip netip.Addr, path, domains string, change ...func(*Opt
 		}
 	})
 	return b
+}
+
+// routes are a box's to the others; those get theirs to it.
+func (n *testNet) routes(b *box, domains []string) (routes []Route) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for addr, o := range n.boxes {
+		if addr == b.addr {
+			continue
+		}
+		for _, d := range o.router.Domains() {
+			routes = append(routes, Route{Domain: d, Address: addr, Direct: o.direct})
+		}
+		for _, d := range domains {
+			if o.routes[d].host != b.ip.String() {
+				o.routes[d] = target{host: b.ip.String(), port: 5269, direct: b.direct, route: true}
+			}
+		}
+	}
+	return routes
 }
 
 type syncWriter struct {
