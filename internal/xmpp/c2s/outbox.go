@@ -209,9 +209,10 @@ func (o *outbox) resumeWith(first []byte) {
 		o.err = err
 	}
 	o.wake()
+	failed := o.failed
 	o.mu.Unlock()
 	if err != nil {
-		o.failed(err)
+		failed(err)
 	}
 }
 
