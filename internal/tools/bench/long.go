@@ -27,13 +27,15 @@ func longArchive(ctx context.Context, s server, f figures) error {
 	if err := p.reset(); err != nil {
 		return err
 	}
+	began := time.Now()
 	if err := fillArchive(ctx, p.box.Store()); err != nil {
 		return err
 	}
+	f["long_fill_s"] = time.Since(began).Seconds()
 	if info, err := os.Stat(p.box.Store()); err == nil {
 		f["long_file_mb"] = float64(info.Size()) / (1 << 20)
 	}
-	began := time.Now()
+	began = time.Now()
 	if err := p.launch(); err != nil {
 		return err
 	}
