@@ -12,7 +12,6 @@ var (
 	Roster   = Table[RosterItem]{"roster"}           // account, contact
 	RosterV  = Table[RosterVersion]{"rosterversion"} // account
 	Pending  = Table[PendingIn]{"pending"}           // account, contact
-	Offline  = Table[OfflineMessage]{"offline"}      // account, sequence
 	Private  = Table[PrivateXML]{"private"}          // account, namespace, name
 	VCards   = Table[[]byte]{"vcard"}                // account
 	Blocks   = Table[Block]{"blocks"}                // account, JID
@@ -23,7 +22,7 @@ var (
 )
 
 var schema1 = []string{
-	metaTable.name, Settings.name, Accounts.name, Roster.name, RosterV.name, Pending.name, Offline.name, Private.name,
+	metaTable.name, Settings.name, Accounts.name, Roster.name, RosterV.name, Pending.name, offline.name, Private.name,
 	VCards.name, Blocks.name, PEPNodes.name, LastSeen.name, Outbox.name, Moves.name, Claims.name,
 }
 
@@ -107,12 +106,6 @@ type PendingIn struct {
 	Received time.Time `json:"received"`
 	// Verifying: the request claims a move that is being verified; it is not shown to clients yet.
 	Verifying bool `json:"verifying,omitempty"`
-}
-
-// OfflineMessage waits for its recipient.
-type OfflineMessage struct {
-	Stanza   []byte    `json:"stanza"`
-	Received time.Time `json:"received"`
 }
 
 // PrivateXML is one element of XEP-0049.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/xml"
+	"errors"
 	"slices"
 	"time"
 
@@ -37,9 +38,8 @@ func toSchema2(b *bolt.Tx) error {
 			Owners: []Owner{{Account: m.account, With: bareFrom(m.kept.Stanza), Role: Owed | Archived}},
 			Stanza: m.kept.Stanza,
 		}, m.kept.Received)
-		offline.Delete(tx, SeqKey(m.seq, m.account))
 	}
-	return tx.err
+	return errors.Join(tx.err, b.DeleteBucket([]byte(offline.name)))
 }
 
 // offline of schema 1, by account and sequence: messages that waited for their recipient.
