@@ -13,7 +13,7 @@ import (
 type inbound struct {
 	key   string             // of the count in store.Progress; "" where nobody can ask for it after a crash
 	sweep func(tx *store.Tx) // may use a transaction that is written anyway
-	tell  func(h uint64)     // sends <a/>
+	tell  func(h uint64)     // sends <a/>; with the lock, so that counts go out in order
 
 	mu      sync.Mutex
 	handled uint64
@@ -69,6 +69,7 @@ func (a *arrived) commit(tx *store.Tx) {
 func (a *arrived) finish() {
 	in := a.in
 	in.mu.Lock()
+	defer in.mu.Unlock()
 	a.done = true
 	n := 0
 	for n < len(in.open) && in.open[n].done {
@@ -86,24 +87,20 @@ func (a *arrived) finish() {
 			in.settled = nil
 		}
 	}
-	h, owed := in.handled, in.asked > 0 && in.handled >= in.asked
-	if owed {
+	if in.asked > 0 && in.handled >= in.asked {
 		in.asked = 0
-	}
-	in.mu.Unlock()
-	if owed {
-		in.tell(h)
+		in.tell(in.handled)
 	}
 }
 
-// ask gives what <r/> is answered with at once. Where more arrived than that, an <a/> follows when it is handled, too.
-func (in *inbound) ask() (h uint64) {
+// ask answers <r/> at once. Where more arrived than is handled, another <a/> follows when it is.
+func (in *inbound) ask() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if len(in.open) > 0 {
 		in.asked = in.handled + uint64(len(in.open))
 	}
-	return in.handled
+	in.tell(in.handled)
 }
 
 func (in *inbound) count() uint64 {

@@ -69,7 +69,7 @@ func (c *conn) managed(el *frame.Element) error {
 	case el.Name == "enable", el.Name == "resume": // XEP-0198 §3: once, and in the place of binding
 		c.send(smFailed(stanza.UnexpectedRequest, nil), false)
 	case el.Name == "r" && l.stream != nil:
-		c.send(smAck(l.stream.in.ask()), false)
+		l.stream.in.ask()
 	case el.Name == "a" && l.stream != nil:
 		h, ok := countOf(el)
 		if !ok {
