@@ -88,15 +88,16 @@ async def offline(world: World, here) -> None:
     step("A message to somebody who is offline elsewhere is kept")
     away = world.jid("away")
     here.send_message(mto=away, mbody="See you tomorrow", mtype="chat")
-    await here.ask("get", away.partition("@")[2], "<ping xmlns='urn:xmpp:ping'/>")
+    await here.ask("get", away, "<ping xmlns='urn:xmpp:ping'/>")  # to the same address: nothing else keeps behind the message
     back = await world.log_in("away")
     await back.expect("it", stanza("message", here.account, has="c:body", text="See you tomorrow"))
 
 
 async def unreachable(world: World, here) -> None:
-    for domain in "nowhere.example", world.settings["unreachable"]:
+    away = world.settings["unreachable"]  # what is to be read waits for days for one that exists
+    for domain, hint in ("nowhere.example", ""), (away, "<no-store xmlns='urn:xmpp:hints'/>"):
         step(f"A message to {domain} comes back")
-        here.tell(f"<message to='romeo@{domain}' type='chat' id='{domain}'><body>?</body></message>")
+        here.tell(f"<message to='romeo@{domain}' type='chat' id='{domain}'><body>?</body>{hint}</message>")
         error = await here.expect("the error", stanza("message", f"romeo@{domain}", type="error", id=domain))
         condition = error.find("c:error/*", NS).tag.partition("}")[2]
         check(condition in ("remote-server-not-found", "remote-server-timeout"), f"it should name the cause, not {condition}")
