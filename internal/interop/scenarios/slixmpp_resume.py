@@ -56,7 +56,7 @@ async def play(world: World) -> None:
             if number == MESSAGES // 2:
                 await romeo.lose()
             juliet.send_message(mto=romeo.person.account, mbody=f"{round_} {number}", mtype="chat")
-        await juliet.settle()
+        await juliet.ask("get", romeo.person.account, "<ping xmlns='urn:xmpp:ping'/>")  # keeps behind what she wrote him
         juliet.none_of("his leaving", stanza("presence", romeo.person.boundjid.full, type="unavailable"))
         await romeo.resume()
         await romeo.person.settle()
