@@ -12,7 +12,7 @@ func (t Table[T]) clearAccount(tx *Tx, account string) {
 
 // accountTables hold what dies with an account. Not among them: Accounts and Moves, which a closed account keeps, and Outbox, whose stanzas the
 // account's contacts are still to get.
-var accountTables = []keyed{Roster, RosterV, Pending, Offline, Private, VCards, Blocks, PEPNodes, LastSeen, Claims}
+var accountTables = []keyed{Roster, RosterV, Pending, Offline, Private, VCards, Blocks, PEPNodes, LastSeen, Claims, Pushes, PushContents}
 
 // ClearAccount deletes all that is kept of an account but its record and its move.
 func ClearAccount(tx *Tx, account string) {

@@ -27,7 +27,7 @@ var schema1 = []string{
 	VCards.name, Blocks.name, PEPNodes.name, LastSeen.name, Outbox.name, Moves.name, Claims.name,
 }
 
-var schema2 = []string{Log.name, logOwned.name, logWith.name, Progress.name}
+var schema2 = []string{Log.name, logOwned.name, logWith.name, Progress.name, Pushes.name, PushContents.name}
 
 // Credentials of SCRAM for one hash (RFC 5802 §3): the password itself is never stored.
 type Credentials struct {
