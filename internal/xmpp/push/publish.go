@@ -112,9 +112,7 @@ func (p *Push) answered(b publication, reply *xmpp.Request) {
 	current := !g.ended && g.rec.Same(b.rec)
 	remove := current && o == refused
 	switch {
-	case g.ended:
-	case !current && o != delivered: // of what the device has replaced meanwhile
-		g.due = true
+	case g.ended, !current && o != delivered: // it is about what the device has replaced meanwhile
 	case o == delivered:
 		g.recover()
 		p.failing(g, time.Time{})
