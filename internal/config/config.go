@@ -30,6 +30,7 @@ type Config struct {
 	Limits  Limits  `toml:"limits" doc:"The shape of one stanza, from anybody."`
 	DNS     DNS     `toml:"dns" doc:"Looking up other servers."`
 	Moved   Moved   `toml:"moved" doc:"Moving to another address (XEP-0283)."`
+	Push    Push    `toml:"push" doc:"Push services, which wake the apps of devices that have no connection (XEP-0357). They are told that something came."`
 	Store   Store   `toml:"store" doc:"The database file."`
 	Health  Health  `toml:"health" doc:"LEDs."`
 	Admin   Admin   `toml:"admin" doc:"The local socket that commands such as 'pibox user add' talk to."`
@@ -166,6 +167,12 @@ type Moved struct {
 	StatementDelay Duration `toml:"statement_delay" range:"0s..168h" doc:"Time in which a published move can be cancelled before others can read it. Clients publish and notify at once, so 0s is what works with them."`
 	RetryMin       Duration `toml:"retry_min" range:"1s..1h" doc:"First pause before something another server did not confirm is sent again; doubles."`
 	RetryMax       Duration `toml:"retry_max" range:"1m..24h" doc:"Longest such pause."`
+}
+
+// Push configures what push services are told; 'pibox user push' does so for one account.
+type Push struct {
+	IncludeSender bool `toml:"include_sender" doc:"Tell them who wrote the last message. They belong to the makers of the apps. 'pibox user push' sets it for one account."`
+	IncludeBody   bool `toml:"include_body" doc:"Tell them also what it says, where it is not encrypted."`
 }
 
 // Store configures the database.

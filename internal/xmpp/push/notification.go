@@ -58,17 +58,25 @@ func important(st *xmpp.Stanza) bool {
 
 type name struct{ ns, local string }
 
+// Content is what an account's push services are told of the last message: who wrote it, and what.
+func (o Options) Content(tx *store.Tx, account xmpp.JID) (sender, body bool) {
+	sender, body = o.Sender, o.Body
+	own, _ := store.PushContents.Get(tx, account.String())
+	if own.Sender != nil {
+		sender = *own.Sender
+	}
+	if own.Body != nil {
+		body = *own.Body
+	}
+	return sender, body
+}
+
 // notification is the payload of a publication.
 func (p *Push) notification(b publication) ([]byte, error) {
-	sender, body, requests := p.opt.Sender, p.opt.Body, 0
+	var sender, body bool
+	requests := 0
 	if err := p.r.Store.View(func(tx *store.Tx) error {
-		own, _ := store.PushContents.Get(tx, b.g.account.String())
-		if own.Sender != nil {
-			sender = *own.Sender
-		}
-		if own.Body != nil {
-			body = *own.Body
-		}
+		sender, body = p.opt.Content(tx, b.g.account)
 		for _, rq := range store.Pending.All(tx, b.g.account.String()) {
 			if !rq.Verifying {
 				requests++
