@@ -82,6 +82,11 @@ func (m *messages) do(p *push.Push, words []string) error {
 			store.ClearAccount(tx, account.String())
 			return nil
 		})
+	case "password": // changed by the administrator, or by one of the account's devices
+		return m.r.Update(func(tx *store.Tx, out *xmpp.Out) error {
+			p.Forget(tx, out, account, s)
+			return nil
+		})
 	case "has": // registrations in the store
 		n := 0
 		_ = m.r.Store.View(func(tx *store.Tx) error {

@@ -141,6 +141,19 @@ func (p *Push) Clear(out *xmpp.Out, bare xmpp.JID) {
 	out.After(func() { p.drop(bare, func(*registration) bool { return true }) })
 }
 
+// Forget ends, in a transaction, the registrations of an account but those of one session (nil: all): its password was changed, and whoever knew
+// the old one is to learn nothing more. Who logs in with the new one enables them again.
+func (p *Push) Forget(tx *store.Tx, out *xmpp.Out, bare xmpp.JID, but *xmpp.Session) {
+	for k, rec := range store.Pushes.All(tx, bare.String()) {
+		if but == nil || rec.Device != but.JID.Resource {
+			store.Pushes.Delete(tx, k)
+		}
+	}
+	out.After(func() {
+		p.drop(bare, func(g *registration) bool { return but == nil || g.rec.Device != but.JID.Resource })
+	})
+}
+
 // account is called with the lock.
 func (p *Push) account(bare xmpp.JID) *account {
 	a := p.accounts[bare]
