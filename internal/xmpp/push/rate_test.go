@@ -137,7 +137,7 @@ func (d *device) ask(t *testing.T, what string, n int) {
 // the services answer again, what was missed last is told.
 func TestRate(t *testing.T) {
 	reached := 0
-	for seed := range uint64(8) {
+	for seed := range uint64(4) {
 		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
 			if playRate(t, seed, dir) {
@@ -164,7 +164,7 @@ func playRate(t *testing.T, seed uint64, dir string) (reached bool) {
 	m := newMessages(r)
 	p := push.Register(r, m, push.Options{Burst: burst, Interval: interval, Max: 9})
 	devices := []*device{{r: r, name: "a"}, {r: r, name: "b"}, {r: r, name: "c"}}
-	for range 500 {
+	for range 400 {
 		d := devices[random.IntN(len(devices))]
 		switch n := random.IntN(100); {
 		case n < 8:
