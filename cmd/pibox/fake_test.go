@@ -108,6 +108,23 @@ func (b *fakeBox) UserPassword(_ context.Context, req admin.UserPasswordRequest)
 	return admin.UserPasswordResponse{Address: address}, err
 }
 
+// UserPush knows one push service, that of romeo.
+func (b *fakeBox) UserPush(_ context.Context, req admin.UserPushRequest) (admin.UserPushResponse, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	address, err := b.find(req.User)
+	resp := admin.UserPushResponse{
+		Address: address, Sender: req.Sender == admin.PushYes, Body: req.Body == admin.PushYes, Services: []admin.PushService{},
+	}
+	if strings.HasPrefix(address, "romeo@") {
+		now := time.Now()
+		resp.Services = append(resp.Services,
+			admin.PushService{Service: "push.example", Device: "phone", Enabled: now.Add(-49 * time.Hour)},
+			admin.PushService{Service: "p2.example", Device: "tablet", Enabled: now.Add(-49 * time.Hour), Failing: now.Add(-3 * time.Hour)})
+	}
+	return resp, err
+}
+
 func (b *fakeBox) UserRemove(_ context.Context, req admin.UserRemoveRequest) (admin.UserRemoveResponse, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

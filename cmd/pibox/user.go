@@ -12,14 +12,14 @@ import (
 func userCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "user",
-		Short:   "Add, list and remove accounts, change passwords",
+		Short:   "Add, list and remove accounts, change passwords and push",
 		Example: "  pibox user add juliet\n  pibox user list",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return errors.New("'pibox user' needs add, list, passwd or remove")
+			return errors.New("'pibox user' needs add, list, passwd, push or remove")
 		},
 	}
-	c.AddCommand(userAddCmd(a), userListCmd(a), userPasswdCmd(a), userRemoveCmd(a))
+	c.AddCommand(userAddCmd(a), userListCmd(a), userPasswdCmd(a), userPushCmd(a), userRemoveCmd(a))
 	return c
 }
 

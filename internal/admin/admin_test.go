@@ -45,6 +45,10 @@ func (b fakeBox) UserRemove(_ context.Context, req UserRemoveRequest) (UserRemov
 	return UserRemoveResponse{Address: req.User, Ended: 3}, nil
 }
 
+func (b fakeBox) UserPush(_ context.Context, req UserPushRequest) (UserPushResponse, error) {
+	return UserPushResponse{Address: req.User, Sender: req.Sender == PushYes, Services: []PushService{{Service: "push.example", Device: "phone"}}}, nil
+}
+
 func (b fakeBox) Status(context.Context, StatusRequest) (StatusResponse, error) {
 	return StatusResponse{State: "well", PID: 7}, nil
 }
@@ -103,22 +107,24 @@ func TestCalls(t *testing.T) {
 	c, _, log := start(t, fakeBox{add: func(_ context.Context, req UserAddRequest) (UserAddResponse, error) {
 		return UserAddResponse{User{Address: req.User + "@a.example", State: UserActive}}, nil
 	}})
-	var got [5]any
-	var errs [5]error
+	var got [6]any
+	var errs [6]error
 	got[0], errs[0] = c.UserAdd(t.Context(), UserAddRequest{User: "juliet", Password: "secret-word"})
 	got[1], errs[1] = c.UserList(t.Context(), UserListRequest{Domain: "a.example"})
 	got[2], errs[2] = c.UserPassword(t.Context(), UserPasswordRequest{User: "juliet", Password: "x"})
 	got[3], errs[3] = c.UserRemove(t.Context(), UserRemoveRequest{User: "juliet"})
 	got[4], errs[4] = c.Status(t.Context(), StatusRequest{})
+	got[5], errs[5] = c.UserPush(t.Context(), UserPushRequest{User: "juliet", Sender: PushYes})
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Fatal(err)
 	}
-	want := [5]any{
+	want := [6]any{
 		UserAddResponse{User{Address: "juliet@a.example", State: UserActive}},
 		UserListResponse{Users: []User{{Address: "romeo@a.example", State: UserActive, Created: time.Unix(1, 0).UTC()}}},
 		UserPasswordResponse{Address: "julietx", Ended: 2},
 		UserRemoveResponse{Address: "juliet", Ended: 3},
 		StatusResponse{State: "well", PID: 7},
+		UserPushResponse{Address: "juliet", Sender: true, Services: []PushService{{Service: "push.example", Device: "phone"}}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

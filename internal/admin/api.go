@@ -37,6 +37,9 @@ type API interface {
 	// UserRemove deletes an account with all it owns, ends its sessions and
 	// takes it out of the rosters of others. Errors: CodeNotFound.
 	UserRemove(ctx context.Context, req UserRemoveRequest) (UserRemoveResponse, error)
+	// UserPush sets what an account's push services are told of messages, and
+	// returns that and who they are. Errors: CodeInvalid, CodeNotFound.
+	UserPush(ctx context.Context, req UserPushRequest) (UserPushResponse, error)
 	// Status tells how the box is.
 	Status(ctx context.Context, req StatusRequest) (StatusResponse, error)
 	// Authority returns the certificate of the family's authority. Errors:

@@ -47,6 +47,11 @@ func (c *Client) UserRemove(ctx context.Context, req UserRemoveRequest) (UserRem
 	return Do[UserRemoveResponse](ctx, c, methodUserRemove, req, nil)
 }
 
+// UserPush implements API.
+func (c *Client) UserPush(ctx context.Context, req UserPushRequest) (UserPushResponse, error) {
+	return Do[UserPushResponse](ctx, c, methodUserPush, req, nil)
+}
+
 // Status implements API.
 func (c *Client) Status(ctx context.Context, req StatusRequest) (StatusResponse, error) {
 	return Do[StatusResponse](ctx, c, methodStatus, req, nil)

@@ -14,6 +14,7 @@ const (
 	methodUserGet      = "user.get"
 	methodUserPassword = "user.password"
 	methodUserRemove   = "user.remove"
+	methodUserPush     = "user.push"
 	methodStatus       = "status"
 	methodAuthority    = "authority"
 	methodBackup       = "backup"
@@ -34,6 +35,7 @@ func Methods(api API) []Method {
 		Call(methodUserGet, api.UserGet),
 		Call(methodUserPassword, api.UserPassword),
 		Call(methodUserRemove, api.UserRemove),
+		Call(methodUserPush, api.UserPush),
 		Call(methodStatus, api.Status),
 		Call(methodAuthority, api.Authority),
 		Stream(methodBackup, api.Backup),

@@ -34,6 +34,7 @@ type Config struct {
 	DNS     DNS     `toml:"dns" doc:"Looking up other servers."`
 	Moved   Moved   `toml:"moved" doc:"Moving to another address (XEP-0283)."`
 	Archive Archive `toml:"archive" doc:"What members said and heard, for all their devices (XEP-0313). Each one can say in a client what is not to be kept."`
+	Push    Push    `toml:"push" doc:"Push services, which wake the apps of devices that have no connection (XEP-0357). They are told that something came."`
 	Store   Store   `toml:"store" doc:"The database file."`
 	Health  Health  `toml:"health" doc:"LEDs."`
 	Admin   Admin   `toml:"admin" doc:"The local socket that commands such as 'pibox user add' talk to."`
@@ -179,6 +180,12 @@ type Moved struct {
 type Archive struct {
 	MaxAge  Duration `toml:"max_age" range:"0s..876000h" doc:"How long a message is kept; 8760h is a year. 0s: for ever."`
 	MaxSize Bytes    `toml:"max_size" range:"0B..1TiB" doc:"Bytes of messages that are kept for one account; past it the oldest go. A message takes a few hundred bytes: 1GiB is some million. What several members have is stored once. 0B: no limit."`
+}
+
+// Push configures what push services are told; 'pibox user push' does so for one account.
+type Push struct {
+	IncludeSender bool `toml:"include_sender" doc:"Tell them who wrote the last message. They belong to the makers of the apps. 'pibox user push' sets it for one account."`
+	IncludeBody   bool `toml:"include_body" doc:"Tell them also what it says, where it is not encrypted."`
 }
 
 // Store configures the database.

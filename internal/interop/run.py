@@ -28,6 +28,7 @@ SUITES = HERE.parent.parent / "bin" / "interop-suites"  # filled by suites.py
 BOX, SECOND, EJABBERD = "montague.example", "capulet.example", "ejabberd.example"
 PROSODY, BIDI, SELF_SIGNED, UNTRUSTED = "prosody.example", "bidi.example", "selfsigned.example", "untrusted.example"
 DOMAINS = BOX, SECOND, PROSODY, BIDI, SELF_SIGNED, UNTRUSTED, EJABBERD
+PUSH = f"push.{PROSODY}"  # an external component that a scenario plays
 UNREACHABLE = "silent.example"  # announced, and nobody listens there
 
 LOG_LINES = 30  # shown of each box when a scenario failed
@@ -72,6 +73,7 @@ SCENARIOS = [
     Scenario("slixmpp-suite", "slixmpp_suite.py", {"one": BOX, "two": BOX}, limit=150, python=SUITES / "environment/bin/python3"),
     Scenario("aioxmpp-suite", "aioxmpp_suite.py", {f"a{n}": BOX for n in range(100)}, limit=150),
     Scenario("archive", "archive.py", {"romeo": BOX, "juliet": BOX}),
+    Scenario("push", "push.py", {"romeo": BOX, "juliet": BOX, "service": PROSODY}),
     two_servers("prosody", PROSODY, proof="certificate"),
     two_servers("prosody-dialback", SELF_SIGNED, proof="dialback"),
     Scenario("prosody-untrusted", "refused.py", {"here": SECOND, "there": UNTRUSTED}),
@@ -145,6 +147,7 @@ class World:
         self.names = NameServer(f"{self.network}.1")
         self.trusted: dict[str, Path] = {}  # what a client of this domain verifies its server by
         self.servers: dict[str, Server] = {}
+        self.secret = secrets.token_hex(12)  # of the component
         kinds = dict.fromkeys(DOMAINS, Prosody) | {EJABBERD: Ejabberd}
         if arguments.box == "pibox":
             kinds[BOX] = kinds[SECOND] = lambda *place: Pibox(*place, program=arguments.pibox.resolve())
@@ -162,6 +165,9 @@ class World:
             direct = None if domain == PROSODY else server.s2s_direct
             self.names.add_server(domain, server.address, starttls, direct)
             self.trusted[domain] = self.authority.path
+        if PROSODY in self.servers:
+            self.names.add_server(PUSH, self.servers[PROSODY].address, Server.s2s, None)
+            self.authority.issue(PUSH)  # Prosody finds it beside its own
         for domain in {SELF_SIGNED, UNTRUSTED} & set(self.servers):
             self.trusted[domain] = self.authority.self_signed(domain)
         for domain, server in self.servers.items():
@@ -175,6 +181,7 @@ class World:
                 "authority": str(self.authority.path),
                 # One box makes do with dialback where a certificate proves nothing, the other does not.
                 "insecure": [SELF_SIGNED] if domain == BOX else [],
+                "components": {PUSH: self.secret} if domain == PROSODY else {},
                 "bidi": domain not in (PROSODY, SELF_SIGNED),  # without it each direction proves itself
             }, self.accounts[domain])
             server.start()
@@ -233,6 +240,8 @@ class World:
                 for domain, server in self.servers.items()}
         return {"limit": scenario.limit, "roles": roles, "servers": logs,
                 "unreachable": UNREACHABLE, "control": str(self.control.path), "suites": str(SUITES), **scenario.options}
+                "component": {"jid": PUSH, "secret": self.secret, "port": Prosody.component},
+                "unreachable": UNREACHABLE, "suites": str(SUITES), **scenario.options}
 
 
 def account_name(scenario: Scenario, role: str) -> str:

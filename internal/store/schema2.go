@@ -14,7 +14,7 @@ import (
 
 var logTables = []string{logTable.name, logTail.name, string(ownedIndex), string(withIndex), logAccounts.name, Progress.name}
 
-var schema2 = append(slices.Clone(logTables), ArchivePrefs.name, SMSessions.name)
+var schema2 = append(slices.Clone(logTables), ArchivePrefs.name, SMSessions.name, Pushes.name, PushContents.name)
 
 // toSchema2 brings the log. What waited for members in a table of its own becomes part of it.
 func toSchema2(b *bolt.Tx) error {

@@ -10,6 +10,8 @@ c2s_ports = { 5222 }
 c2s_direct_tls_ports = { 5223 }
 s2s_ports = { 5269 }
 s2s_direct_tls_ports = { 5270 }
+component_interfaces = { "$address" }
+component_ports = { 5347 }
 
 -- libunbound asks our name server and no other: it leaves out loopback addresses until told.
 unbound = {
@@ -21,9 +23,11 @@ unbound = {
 
 modules_enabled = {
 	"roster"; "saslauth"; "tls"; "dialback"; "disco"; "offline";
-	"blocklist"; "carbons"; "mam"; "pep"; "private"; "smacks"; "vcard4"; "vcard_legacy";
+	"blocklist"; "carbons"; "cloud_notify"; "mam"; "pep"; "private"; "smacks"; "vcard4"; "vcard_legacy";
 	"ping"; "time"; "uptime"; "version"; "posix"; $more_modules
 }
+
+push_max_errors = 1 -- as XEP-0357 §7.1 has it
 
 authentication = "internal_hashed"
 c2s_require_encryption = true
@@ -35,3 +39,4 @@ certificates = "$certificates"
 ssl = { cafile = "$authority"; }
 
 VirtualHost "$domain"
+$components

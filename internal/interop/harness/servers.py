@@ -105,11 +105,16 @@ class Server:
 
 
 class Prosody(Server):
+    component = 5347
+
     def configure(self, settings, accounts):
         insecure = ", ".join(f'"{domain}"' for domain in settings["insecure"])
         self._config = self.folder / "prosody.cfg.lua"
+        components = "".join(f'Component "{jid}"\n\tcomponent_secret = "{secret}"\n'
+                             for jid, secret in settings["components"].items())
         self._config.write_text(self._fill("prosody.cfg.lua", {
             **settings, "insecure": insecure, "more_modules": '"s2s_bidi";' if settings["bidi"] else "",
+            "components": components,
         }))
         store = self.folder / "data" / _prosody_name(self.domain) / "accounts"
         store.mkdir(parents=True)

@@ -24,7 +24,7 @@ NS = {
     "c": "jabber:client", "roster": "jabber:iq:roster", "moved": "urn:xmpp:moved:1",
     "pubsub": "http://jabber.org/protocol/pubsub", "event": "http://jabber.org/protocol/pubsub#event",
     "disco": "http://jabber.org/protocol/disco#info", "delay": "urn:xmpp:delay", "vcard": "vcard-temp",
-    "block": "urn:xmpp:blocking", "e": "urn:ietf:params:xml:ns:xmpp-stanzas", "nick": "http://jabber.org/protocol/nick",
+    "data": "jabber:x:data", "push": "urn:xmpp:push:0", "block": "urn:xmpp:blocking", "e": "urn:ietf:params:xml:ns:xmpp-stanzas", "nick": "http://jabber.org/protocol/nick",
 }
 for prefix, uri in NS.items():
     ET.register_namespace("" if prefix == "c" else prefix, uri)

@@ -49,6 +49,7 @@ type Accounts struct {
 	secret   []byte
 	decoy    []byte // an account's record, read where there is none
 	onRemove []OnRemove
+	onChange []OnPassword
 }
 
 // New reads, or makes, the server's secret.
@@ -103,6 +104,13 @@ type OnRemove func(tx *store.Tx, out *xmpp.Out, account xmpp.JID, forward bool) 
 
 // OnRemove adds a hook.
 func (a *Accounts) OnRemove(f OnRemove) { a.onRemove = append(a.onRemove, f) }
+
+// OnPassword is a hook that runs in the transaction that changes an account's password. but is the session that did it and goes on; nil where
+// the administrator did.
+type OnPassword func(tx *store.Tx, out *xmpp.Out, account xmpp.JID, but *xmpp.Session)
+
+// OnPassword adds a hook.
+func (a *Accounts) OnPassword(f OnPassword) { a.onChange = append(a.onChange, f) }
 
 // Credentials finds what a user name, as a client sent it, stands for at a domain of ours. It takes as long for an account that does not
 // exist as for one that does.

@@ -376,3 +376,35 @@ func FuzzCredentials(f *testing.F) {
 		}
 	})
 }
+
+func TestOnPassword(t *testing.T) {
+	h := newHome(t)
+	j := h.create("romeo", "old")
+	owner := h.router.Bind(j, "phone", "c1", &outlet{}, xmpp.ConflictReplace)
+	var by []*xmpp.Session
+	h.OnPassword(func(_ *store.Tx, out *xmpp.Out, account xmpp.JID, but *xmpp.Session) {
+		if account != j {
+			t.Error("the hook is told of", account)
+		}
+		out.After(func() { by = append(by, but) })
+	})
+	standing := ""
+	if err := h.store.View(func(tx *store.Tx) (err error) {
+		standing, err = h.Standing(tx, j)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.ChangeOwn(owner, standing, "new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.ChangeOwn(owner, standing, "newer"); err == nil {
+		t.Error("a password was changed that another one had replaced")
+	}
+	if _, _, err := h.SetPassword(j, "newest"); err != nil {
+		t.Fatal(err)
+	}
+	if len(by) != 2 || by[0] != owner || by[1] != nil {
+		t.Errorf("the hook was told of %v", by)
+	}
+}

@@ -89,7 +89,7 @@ func (a *Accounts) SetPassword(account xmpp.JID, password string) (oneTime strin
 		if err != nil {
 			return err
 		}
-		a.replace(tx, out, account, acc, fresh, func() {
+		a.replace(tx, out, account, acc, fresh, nil, func() {
 			ended = a.endSessions(account, nil, "reset", "the password was changed: log in with the new one")
 		})
 		return nil
@@ -100,9 +100,12 @@ func (a *Accounts) SetPassword(account xmpp.JID, password string) (oneTime strin
 	return oneTime, ended, nil
 }
 
-func (a *Accounts) replace(tx *store.Tx, out *xmpp.Out, account xmpp.JID, acc, fresh store.Account, after func()) {
+func (a *Accounts) replace(tx *store.Tx, out *xmpp.Out, account xmpp.JID, acc, fresh store.Account, but *xmpp.Session, after func()) {
 	acc.SHA1, acc.SHA256, acc.OneTime = fresh.SHA1, fresh.SHA256, fresh.OneTime
 	store.Accounts.Put(tx, account.String(), acc)
+	for _, f := range a.onChange {
+		f(tx, out, account, but)
+	}
 	out.After(after) // RFC 6120 §4.9.3.16: what the streams were authenticated by is no more.
 }
 
@@ -140,7 +143,7 @@ func (a *Accounts) ChangeOwn(owner *xmpp.Session, standing, password string) err
 		if err != nil {
 			return err
 		}
-		a.replace(tx, out, account, acc, fresh, func() {
+		a.replace(tx, out, account, acc, fresh, owner, func() {
 			a.endSessions(account, owner, "reset", "the password was changed in another client: log in with the new one")
 		})
 		return nil
