@@ -19,6 +19,7 @@ import (
 	"pibox/internal/xmpp/disco"
 	"pibox/internal/xmpp/pep"
 	"pibox/internal/xmpp/presence"
+	"pibox/internal/xmpp/push"
 	"pibox/internal/xmpp/roster"
 )
 
@@ -46,6 +47,7 @@ type Box struct {
 	archive  *archive.Archive
 	disco    *disco.Disco
 	pep      *pep.PEP
+	push     *push.Push
 }
 
 // New wires a box on an open store. The domains are those to serve, prepared, the main one first. remote may be nil: then other servers are
@@ -68,6 +70,9 @@ func New(st *store.Store, cfg config.Config, domains []string, version string, r
 	if err := b.blocking.Load(); err != nil {
 		return nil, err
 	}
+	if err := b.push.Load(); err != nil {
+		return nil, err
+	}
 	return b, nil
 }
 
@@ -81,6 +86,7 @@ func (b *Box) Start() error {
 func (b *Box) Stop() {
 	b.Moved.Stop()
 	b.archive.Stop()
+	b.push.Stop()
 }
 
 // Close ends the work and closes the store. Listeners are closed before.

@@ -64,6 +64,7 @@ func (b *Box) features() []feature {
 				return b.delivery.Forget(tx, out, account)
 			})
 		}},
+		{"push notifications, XEP-0357", b.registerPush},
 		{"vcard-temp, XEP-0054", func() { vcard.Register(r, vcard.Options{}) }},
 		{"private XML, XEP-0049", func() { private.Register(r, private.Options{}) }},
 		{"change of the password, XEP-0077", func() { register.Register(r, b.Accounts) }},

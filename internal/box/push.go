@@ -9,7 +9,28 @@ import (
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/push"
+	"pibox/internal/xmpp/roster"
 )
+
+// registerPush hangs push notifications on messages and contact requests.
+func (b *Box) registerPush() {
+	opt := pushOptions(b.cfg.Push)
+	opt.Log = b.log
+	b.push = push.Register(b.Router, b.delivery, opt)
+	b.Accounts.OnRemove(func(_ *store.Tx, out *xmpp.Out, account xmpp.JID, _ bool) error {
+		b.push.Clear(out, account)
+		return nil
+	})
+	b.Accounts.OnPassword(b.push.Forget)
+	b.roster.OnChange(func(tx *store.Tx, out *xmpp.Out, c roster.Change) {
+		if !c.Pending || c.WasPending {
+			return
+		}
+		if rq, _ := store.Pending.Get(tx, store.Key(c.Account.String(), c.Contact.String())); !rq.Verifying {
+			b.push.Requested(out, c.Account)
+		}
+	})
+}
 
 func pushOptions(c config.Push) push.Options {
 	return push.Options{Sender: c.IncludeSender, Body: c.IncludeBody}

@@ -3,7 +3,6 @@ package push_test
 import (
 	"fmt"
 	"log/slog"
-	"strings"
 	"testing"
 
 	"pibox/internal/store"
@@ -49,21 +48,11 @@ func (m *messages) arrived(account xmpp.JID, st *xmpp.Stanza) {
 	}
 }
 
-// do are the steps of a session: confirms (it does XEP-0198), acknowledges (all it has), detaches, resumes; and of an administrator: shows,
-// hides (what of messages is told), removes.
+// do are the steps of an administrator: shows and hides (what of messages is told), password, removed; asked: a contact request came; has: so
+// many registrations are stored.
 func (m *messages) do(p *push.Push, words []string) error {
-	name, resource, _ := strings.Cut(words[0], "/")
-	account := xmpp.MustJID(name + "@montague.example")
-	s := m.r.SessionOf(account.With(resource))
+	account := xmpp.MustJID(words[0] + "@montague.example")
 	switch words[1] {
-	case "confirms":
-		s.SetConfirms()
-	case "acknowledges":
-		m.r.Taken(s, m.last[account])
-	case "detaches":
-		m.r.SetDetached(s, true)
-	case "resumes":
-		m.r.SetDetached(s, false)
 	case "shows", "hides":
 		yes := words[1] == "shows"
 		return m.r.Update(func(tx *store.Tx, _ *xmpp.Out) error {
@@ -82,12 +71,16 @@ func (m *messages) do(p *push.Push, words []string) error {
 			store.ClearAccount(tx, account.String())
 			return nil
 		})
-	case "password": // changed by the administrator, or by one of the account's devices
+	case "password": // changed by the administrator, or "by phone"
+		var by *xmpp.Session
+		if len(words) == 4 {
+			by = m.r.SessionOf(account.With(words[3]))
+		}
 		return m.r.Update(func(tx *store.Tx, out *xmpp.Out) error {
-			p.Forget(tx, out, account, s)
+			p.Forget(tx, out, account, by)
 			return nil
 		})
-	case "has": // registrations in the store
+	case "has":
 		n := 0
 		_ = m.r.Store.View(func(tx *store.Tx) error {
 			n = store.Pushes.Count(tx, account.String())
