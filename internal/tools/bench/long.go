@@ -64,7 +64,7 @@ func longArchive(ctx context.Context, s server, f figures) error {
 	return err
 }
 
-func longWalk(ctx context.Context, r *reader, backwards bool) (float64, error) {
+func longWalk(ctx context.Context, r reader, backwards bool) (float64, error) {
 	began := time.Now()
 	messages, n, err := r.walk(ctx, longPages, backwards)
 	if err == nil && messages != longPages*pageLen {

@@ -2,18 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"pibox/internal/testclient"
-	"pibox/internal/xmpp/frame"
 )
 
 const (
-	nsArchive  = "urn:xmpp:mam:2"
-	nsRSM      = "http://jabber.org/protocol/rsm"
 	archiveLen = 1000 // messages
 	pageLen    = 50
 	pagesFor   = 3 * time.Second // at the least, and one whole archive
@@ -21,64 +16,35 @@ const (
 )
 
 func offersArchive(ctx context.Context, c *testclient.Client) error {
-	st, err := c.IQ(ctx, "get", c.Account(), "<query xmlns='http://jabber.org/protocol/disco#info'/>")
-	if err == nil {
-		err = testclient.Refusal(st)
-	}
-	if err == nil && !strings.Contains(string(st.Raw), nsArchive) {
+	offered, err := c.Offers(ctx, c.Account(), testclient.NSArchive)
+	if err == nil && !offered {
 		err = fmt.Errorf("an archive is %w", errNotOffered)
 	}
 	return err
 }
 
 // reader reads an archive page by page, one query after the other.
-type reader struct {
-	c       *testclient.Client
-	results chan string // ids within the archive
-}
+type reader struct{ c *testclient.Client }
 
-func newReader(ctx context.Context, s server, i int) (*reader, error) {
-	r := &reader{results: make(chan string, 2*pageLen)}
-	var err error
-	r.c, err = login(ctx, s, i, func(cfg *testclient.Config) {
-		cfg.On = func(_ *testclient.Client, st *frame.Element) bool {
-			if st.Name == "message" && st.HasChild(nsArchive, "result") {
-				r.results <- st.Node().Child(nsArchive, "result").Attr("id")
-			}
-			return st.Name != "iq"
-		}
-	})
-	return r, err
+func newReader(ctx context.Context, s server, i int) (reader, error) {
+	c, err := login(ctx, s, i, quiet)
+	return reader{c}, err
 }
 
 // page asks for a page and returns the ids of its messages, in order, and whether it is the last one.
-func (r *reader) page(ctx context.Context, set string) (ids []string, complete bool, err error) {
-	st, err := r.c.IQ(ctx, "set", "", fmt.Sprintf("<query xmlns='%s'><set xmlns='%s'><max>%d</max>%s</set></query>", nsArchive, nsRSM, pageLen, set))
-	if err == nil {
-		err = testclient.Refusal(st)
+func (r reader) page(ctx context.Context, set string) (ids []string, complete bool, err error) {
+	page, err := r.c.Archive(ctx, testclient.ArchiveQuery{Set: fmt.Sprintf("<max>%d</max>%s", pageLen, set)})
+	for _, m := range page.Messages {
+		ids = append(ids, m.ID)
 	}
-	if err != nil {
-		return nil, false, err
+	if err == nil && len(ids) > 0 && (page.First != ids[0] || page.Last != ids[len(ids)-1]) {
+		err = fmt.Errorf("the page tells of %s to %s and holds %s to %s", page.First, page.Last, ids[0], ids[len(ids)-1])
 	}
-	fin := st.Node().Child(nsArchive, "fin")
-	rsm := fin.Child(nsRSM, "set")
-	for { // RFC 6120 §10.1: they came before
-		select {
-		case id := <-r.results:
-			ids = append(ids, id)
-			continue
-		default:
-		}
-		break
-	}
-	if len(ids) > 0 && (rsm.ChildText(nsRSM, "first") != ids[0] || rsm.ChildText(nsRSM, "last") != ids[len(ids)-1]) {
-		return nil, false, fmt.Errorf("the page does not hold what it tells of: %s", st.Raw)
-	}
-	return ids, fin.Attr("complete") == "true" || fin.Attr("complete") == "1", nil
+	return ids, page.Complete, err
 }
 
 // walk reads pages, forwards from the oldest message or backwards from the newest, until the end or until there were so many.
-func (r *reader) walk(ctx context.Context, most int, backwards bool) (messages, pages int, err error) {
+func (r reader) walk(ctx context.Context, most int, backwards bool) (messages, pages int, err error) {
 	set := ""
 	if backwards {
 		set = "<before/>"
@@ -101,16 +67,25 @@ func (r *reader) walk(ctx context.Context, most int, backwards bool) (messages, 
 }
 
 // newest is how long the newest page takes, in the median, in ms.
-func (r *reader) newest(ctx context.Context) (float64, error) {
+func (r reader) newest(ctx context.Context) (float64, error) {
 	var took []float64
 	for range newestOf {
 		began := time.Now()
-		if ids, _, err := r.page(ctx, "<before/>"); err != nil || len(ids) != pageLen {
-			return 0, errors.Join(err, fmt.Errorf("the newest page has %d messages", len(ids)))
+		if err := r.whole(ctx); err != nil {
+			return 0, err
 		}
 		took = append(took, ms(time.Since(began)))
 	}
 	return median(took), nil
+}
+
+// whole reads the newest page, which has to be a whole one.
+func (r reader) whole(ctx context.Context) error {
+	ids, _, err := r.page(ctx, "<before/>")
+	if err == nil && len(ids) != pageLen {
+		err = fmt.Errorf("the newest page of the archive has %d messages", len(ids))
+	}
+	return err
 }
 
 // pages is reading an archive of a thousand messages.
