@@ -217,13 +217,23 @@ func (r *Router) run(rq *Request, c Class) {
 	switch {
 	case !ok:
 		r.inOrder(rq, func() { r.unhandled(rq) })
-	case rt.now != nil && r.order.idle(rq):
-		r.guard(rq, rt.now)
-	case rt.now != nil:
-		r.inOrder(rq, func() { r.guard(rq, rt.now) })
-	default:
+	case rt.now == nil, rt.writes != nil && decide(rq, rt.writes):
 		r.Commit(rq, rt.tx, nil)
+	case r.order.idle(rq):
+		r.guard(rq, rt.now)
+	default:
+		r.inOrder(rq, func() { r.guard(rq, rt.now) })
 	}
+}
+
+// decide is a decision of HandleEither. One that panics is no: the handler will do so, too, and is guarded.
+func decide(rq *Request, writes func(*Request) bool) (yes bool) {
+	defer func() {
+		if recover() != nil {
+			yes = false
+		}
+	}()
+	return writes(rq)
 }
 
 // Commit runs a transaction for a request, in its pair's order. A Handler that finds that it must write calls it as its last act. done

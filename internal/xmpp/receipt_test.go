@@ -18,7 +18,7 @@ func TestReceipt(t *testing.T) {
 			return nil
 		})
 		deliver := func(rq *xmpp.Request) { w.SessionOf(rq.To).Deliver(rq.Stanza) }
-		w.HandleEither(xmpp.Key{Class: xmpp.ToResource, Kind: xmpp.Message, Type: "*"}, func(rq *xmpp.Request) error {
+		w.HandleEither(xmpp.Key{Class: xmpp.ToResource, Kind: xmpp.Message, Type: "*"}, nil, func(rq *xmpp.Request) error {
 			if rq.ID == "plain" || rq.Type == "error" {
 				deliver(rq)
 				return nil

@@ -61,8 +61,9 @@ type TxHandler func(tx *store.Tx, out *Out, rq *Request) error
 type Filter func(rq *Request) (drop bool, err error)
 
 type route struct {
-	now Handler
-	tx  TxHandler
+	writes func(rq *Request) bool // decides where there are both
+	now    Handler
+	tx     TxHandler
 }
 
 // Proof is how a peer domain was authenticated.
@@ -183,9 +184,12 @@ func (r *Router) Handle(k Key, h Handler) { r.add(k, route{now: h}) }
 // HandleTx registers a handler that runs in the transaction.
 func (r *Router) HandleTx(k Key, h TxHandler) { r.add(k, route{tx: h}) }
 
-// HandleEither registers two handlers of one kind of stanza: tx is for what comes by Out.Send, in the transaction of its sender, now for what
-// comes by itself; that one calls Commit where it finds that it must write.
-func (r *Router) HandleEither(k Key, now Handler, tx TxHandler) { r.add(k, route{now: now, tx: tx}) }
+// HandleEither registers two handlers of one kind of stanza. What comes by Out.Send goes to tx, in the transaction of its sender. What comes by
+// itself goes to tx where writes is true (nil: never), else to now. writes is asked at once, when what came before may still be waiting for the committer, so it looks at
+// nothing but the stanza; what it finds out it may leave in rq.Note.
+func (r *Router) HandleEither(k Key, writes func(rq *Request) bool, now Handler, tx TxHandler) {
+	r.add(k, route{writes: writes, now: now, tx: tx})
+}
 
 func (r *Router) add(k Key, rt route) {
 	if _, ok := r.routes[k]; ok {

@@ -54,9 +54,9 @@ func Register(r *xmpp.Router, opt Options) *Delivery {
 		opt.MaxBytes = 32 << 20
 	}
 	d := &Delivery{r: r, opt: opt, seed: maphash.MakeSeed(), accounts: map[xmpp.JID]*account{}}
-	r.Handle(xmpp.Key{Class: xmpp.Outbound, Kind: xmpp.Message, Type: "*"}, d.outbound)
+	r.HandleEither(xmpp.Key{Class: xmpp.Outbound, Kind: xmpp.Message, Type: "*"}, d.leaves, d.outbound, d.outboundTx)
 	for _, c := range []xmpp.Class{xmpp.ToAccount, xmpp.ToResource} {
-		r.HandleEither(xmpp.Key{Class: c, Kind: xmpp.Message, Type: "*"}, d.inbound, d.inboundTx)
+		r.HandleEither(xmpp.Key{Class: c, Kind: xmpp.Message, Type: "*"}, d.arrives, d.inbound, d.inboundTx)
 	}
 	for _, c := range []xmpp.Class{xmpp.ToNobody, xmpp.ToServer} {
 		r.Handle(xmpp.Key{Class: c, Kind: xmpp.Message, Type: "*"}, func(*xmpp.Request) error { return errUnavailable() })

@@ -7,40 +7,48 @@ import (
 	"mellium.im/xmpp/stanza"
 )
 
-// inbound takes what comes to an account or one of its resources by itself: from other servers, from the account's own sessions, from the box.
-func (d *Delivery) inbound(rq *xmpp.Request) error {
-	account := rq.Account()
-	p := &posting{st: rq.Stanza, by: rq.Session}
+// arrives looks at what comes to an account or one of its resources by itself, from other servers, from the account's own sessions, from the box,
+// and tells whether it is stored.
+func (d *Delivery) arrives(rq *xmpp.Request) bool {
+	p := d.arriving(rq)
+	if !p.traits.stored() {
+		return false
+	}
+	d.note(rq.Account(), p.st.From, &p)
+	d.account(rq.Account()) // the transaction looks at what memory knows of it
+	rq.Note = &seen{p.st, p.traits, p.by}
+	return true
+}
+
+func (d *Delivery) arriving(rq *xmpp.Request) posting {
+	p := posting{st: rq.Stanza, by: rq.Session}
 	if rq.Session != nil || rq.Peer != nil {
 		p.st = d.cleaned(p.st)
 	}
 	p.traits = look(p.st)
-	d.note(account, p.st.From, p)
-	if !p.traits.stored() {
-		return d.pass(account, p)
-	}
-	d.account(account) // the transaction looks at what memory knows of it
-	st, traits, by := p.st, p.traits, p.by
-	d.r.Commit(rq, func(tx *store.Tx, out *xmpp.Out, _ *xmpp.Request) error {
-		p := &posting{st: st, traits: traits, by: by}
-		wanted, err := d.accept(tx, account, p)
-		if err != nil || !wanted {
-			return err
-		}
-		p.append(tx)
-		out.After(func() { d.arrive(p, account) })
-		return nil
-	}, nil)
-	return nil
+	return p
 }
 
-// inboundTx takes what comes in the transaction of its sender: from send, which stores it, or from another feature.
+// inbound delivers what is not stored to who is there.
+func (d *Delivery) inbound(rq *xmpp.Request) error {
+	p := d.arriving(rq)
+	d.note(rq.Account(), p.st.From, &p)
+	return d.pass(rq.Account(), &p)
+}
+
+// inboundTx stores what comes by itself, or in the transaction of its sender: from send, which stores it then, or from another feature.
 func (d *Delivery) inboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
-	account, st := rq.Account(), rq.Stanza
-	p, sent := rq.Note.(*posting)
-	if !sent {
-		if p = newPosting(st); !p.traits.stored() {
-			out.After(func() { out.Emit(st) })
+	account := rq.Account()
+	var p *posting
+	sent := false
+	switch n := rq.Note.(type) {
+	case *posting:
+		p, sent = n, true
+	case *seen:
+		p = n.posting()
+	default:
+		if p = newPosting(rq.Stanza); !p.traits.stored() {
+			out.After(func() { out.Emit(p.st) })
 			return nil
 		}
 	}
@@ -52,7 +60,9 @@ func (d *Delivery) inboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) erro
 		p.append(tx)
 	}
 	out.After(func() {
-		d.note(account, st.From, p)
+		if sent {
+			d.note(account, p.st.From, p)
+		}
 		d.arrive(p, account)
 	})
 	return nil
@@ -112,7 +122,6 @@ func (d *Delivery) withoutResource(p *posting) (wanted bool, err error) {
 	return false, errUnavailable()
 }
 
-// pass delivers what is not stored to who is there.
 func (d *Delivery) pass(jid xmpp.JID, p *posting) error {
 	wanted, err := d.addressee(p)
 	if err != nil || !wanted {

@@ -5,25 +5,34 @@ import (
 	"pibox/internal/xmpp"
 )
 
-// outbound takes what a session sends to others. What is stored for anybody is stored in one transaction for all: the sender's archive, a recipient of
-// ours, or the server that it is owed to.
-func (d *Delivery) outbound(rq *xmpp.Request) error {
-	s := rq.Session
-	p := newPosting(d.cleaned(rq.Stanza))
-	d.note(s.JID.Bare(), p.st.To, p)
+// leaves looks at what a session sends to others, and tells whether any of it is stored.
+func (d *Delivery) leaves(rq *xmpp.Request) bool {
+	p := posting{st: d.cleaned(rq.Stanza)}
+	p.traits = look(p.st)
 	if !p.traits.stored() {
-		d.copySent(s, p)
-		rq.Send(p.st)
-		return nil
+		return false
 	}
+	d.note(rq.Session.JID.Bare(), p.st.To, &p)
 	if to := rq.Account(); d.r.Exists(to) {
 		d.account(to) // the transaction looks at what memory knows of it
 	}
-	st, traits := p.st, p.traits
-	d.r.Commit(rq, func(tx *store.Tx, out *xmpp.Out, _ *xmpp.Request) error {
-		return d.send(tx, out, s, &posting{st: st, traits: traits})
-	}, nil)
+	rq.Note = &seen{st: p.st, traits: p.traits}
+	return true
+}
+
+// outbound takes what a session sends to others and nobody stores.
+func (d *Delivery) outbound(rq *xmpp.Request) error {
+	p := posting{st: d.cleaned(rq.Stanza)}
+	p.traits = look(p.st)
+	d.note(rq.Session.JID.Bare(), p.st.To, &p)
+	d.copySent(rq.Session, &p)
+	rq.Send(p.st)
 	return nil
+}
+
+// outboundTx stores what a session sends to others, once for all: the sender's archive, a recipient of ours, or the server that it is owed to.
+func (d *Delivery) outboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
+	return d.send(tx, out, rq.Session, rq.Note.(*seen).posting())
 }
 
 func (d *Delivery) send(tx *store.Tx, out *xmpp.Out, s *xmpp.Session, p *posting) error {

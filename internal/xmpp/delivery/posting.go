@@ -19,6 +19,15 @@ type posting struct {
 	ids    []string      // of the entry's owners, "" where it is not archived
 }
 
+// seen is what was found out about a message before its transaction.
+type seen struct {
+	st     *xmpp.Stanza
+	traits traits
+	by     *xmpp.Session
+}
+
+func (s *seen) posting() *posting { return &posting{st: s.st, traits: s.traits, by: s.by} }
+
 func newPosting(st *xmpp.Stanza) *posting { return &posting{st: st, traits: look(st)} }
 
 // own makes an account an owner.

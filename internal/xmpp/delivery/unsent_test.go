@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -69,6 +70,7 @@ type world struct {
 	r      *xmpp.Router
 	d      *delivery.Delivery
 	juliet xmpp.JID
+	syncs  atomic.Int32
 }
 
 func inWorld(t *testing.T, opt delivery.Options, f func(w *world)) {
@@ -77,7 +79,11 @@ func inWorld(t *testing.T, opt delivery.Options, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, juliet: xmpp.MustJID("juliet@montague.example")}
 		var err error
-		if w.store, err = store.Open(filepath.Join(dir, "pibox.db"), store.Options{Reserve: 1}); err != nil {
+		if w.store, err = store.Open(filepath.Join(dir, "pibox.db"), store.Options{Reserve: 1, OnStep: func(step store.Step) {
+			if step == store.StepSynced {
+				w.syncs.Add(1)
+			}
+		}}); err != nil {
 			t.Fatal(err)
 		}
 		w.start(opt)
