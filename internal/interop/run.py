@@ -239,9 +239,8 @@ class World:
         logs = {domain: {"log": str(server.log), "offset": server.log.stat().st_size}
                 for domain, server in self.servers.items()}
         return {"limit": scenario.limit, "roles": roles, "servers": logs,
-                "unreachable": UNREACHABLE, "control": str(self.control.path), "suites": str(SUITES), **scenario.options}
                 "component": {"jid": PUSH, "secret": self.secret, "port": Prosody.component},
-                "unreachable": UNREACHABLE, "suites": str(SUITES), **scenario.options}
+                "unreachable": UNREACHABLE, "control": str(self.control.path), "suites": str(SUITES), **scenario.options}
 
 
 def account_name(scenario: Scenario, role: str) -> str:
