@@ -68,6 +68,7 @@ def ordinary(name: str, old: str, **options) -> Scenario:
 SCENARIOS = [
     Scenario("slixmpp", "slixmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
     Scenario("aioxmpp", "aioxmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
+    Scenario("inactive", "inactive.py", {"romeo": BOX, "juliet": BOX}, by_prosody=False),
     Scenario("slixmpp-resume", "slixmpp_resume.py", {"romeo": BOX, "juliet": BOX}),
     Scenario("aioxmpp-resume", "aioxmpp_resume.py", {"romeo": BOX, "juliet": BOX}),
     Scenario("slixmpp-suite", "slixmpp_suite.py", {"one": BOX, "two": BOX}, limit=150, python=SUITES / "environment/bin/python3"),

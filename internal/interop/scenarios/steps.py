@@ -100,7 +100,7 @@ class Person(ClientXMPP):
         self.direct_tls = direct_tls
         if direct_tls:
             self.ssl_context.set_alpn_protocols(["xmpp-client"])  # XEP-0368 §4
-        for plugin in "xep_0030", "xep_0054", "xep_0115", "xep_0163", "xep_0191", "xep_0199", "xep_0203":
+        for plugin in "xep_0030", "xep_0054", "xep_0115", "xep_0163", "xep_0191", "xep_0199", "xep_0203", "xep_0352":
             self.register_plugin(plugin)
         mechanisms = self["feature_mechanisms"]
         mechanisms.sasl_callback = self._sound_binding(mechanisms.sasl_callback)

@@ -17,7 +17,7 @@ const (
 
 // bind opens the stream after the login and binds a resource (RFC 6120 §7).
 func (c *conn) bind() error {
-	features := []byte("<bind xmlns='" + nsBind + "'/><sm xmlns='" + nsSM + "'/><session xmlns='" + nsSession + "'><optional/></session>")
+	features := []byte("<bind xmlns='" + nsBind + "'/><sm xmlns='" + nsSM + "'/><csi xmlns='" + nsCSI + "'/><session xmlns='" + nsSession + "'><optional/></session>")
 	if err := c.open(append(features, c.srv.router.StreamFeatures()...)); err != nil {
 		return err
 	}
@@ -30,6 +30,9 @@ func (c *conn) bind() error {
 			if done, err := c.managedUnbound(el); done || err != nil {
 				return err
 			}
+			continue
+		}
+		if c.indicated(el) {
 			continue
 		}
 		st, err := bindRequest(el, c.account)

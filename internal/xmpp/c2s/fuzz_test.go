@@ -41,7 +41,7 @@ func (s *script) SetWriteDeadline(time.Time) error { return nil }
 // FuzzNegotiation: whatever a client sends, before TLS (mode 0), before the login (1), and after it (2, as romeo): nothing panics, nobody
 // is logged in without a password or bound as somebody else, and what the server sends is a well-formed stream.
 func FuzzNegotiation(f *testing.F) {
-	for _, file := range []string{"testdata/streams.txt", "testdata/login.txt", "testdata/bind.txt", "testdata/session.txt", "testdata/sm.txt"} {
+	for _, file := range []string{"testdata/streams.txt", "testdata/login.txt", "testdata/bind.txt", "testdata/session.txt", "testdata/sm.txt", "testdata/csi.txt"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			f.Fatal(err)

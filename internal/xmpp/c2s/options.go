@@ -35,8 +35,13 @@ type Options struct {
 	ResumeTimeout time.Duration
 	ResumeQueue   int // bytes that wait for one that may be resumed, or that it did not acknowledge, default 2 MiB
 
-	// Keepalive: after this much silence the client is asked whether it is still there. That wakes a phone, which is why it is
-	// long: that a device is gone shows sooner, by the kernel's own probes (TCPKeepalive) and when something is sent to it. Default 15 min.
+	// HoldQueue is how many bytes are held back from an inactive client (XEP-0352) before it is woken, with 512 for each stanza; default 256 KiB, and
+	// at most half of what may wait.
+	HoldQueue int
+
+	// Keepalive: after this much silence the client is asked whether it is still there, if it is inactive after eight times as much. That wakes a
+	// phone, which is why it is long: that a device is gone shows sooner, by the kernel's own probes (TCPKeepalive) and when something is sent to it.
+	// Default 15 min.
 	Keepalive time.Duration
 	DeadAfter time.Duration // a client that does not answer that is gone, default 60 s
 	// TCPKeepalive is the silence after which the kernels probe each other, without waking the application. Default 5 min.
@@ -75,6 +80,8 @@ func (o Options) orDefault() Options {
 	span(&o.WriteTimeout, 30*time.Second)
 	span(&o.ResumeTimeout, 10*time.Minute)
 	num(&o.ResumeQueue, 2<<20)
+	num(&o.HoldQueue, 256<<10)
+	o.HoldQueue = min(o.HoldQueue, o.SendQueue/2, o.ResumeQueue/2)
 	span(&o.Keepalive, 15*time.Minute)
 	span(&o.DeadAfter, time.Minute)
 	span(&o.TCPKeepalive, 5*time.Minute)

@@ -45,26 +45,28 @@ type outbox struct {
 	shared *outboxConfig
 	taken  func(*xmpp.Stanza) // told of stored stanzas that were written; not with stream management
 
-	mu      sync.Mutex
-	conn    net.Conn
-	failed  func(error)   // told once for a connection, by the writer
-	asked   func()        // told when the client was asked for an acknowledgement
-	waiting []item        // in order
-	flying  []item        // being written, or written in part when the connection failed
-	sm      *unacked      // nil without stream management
-	cost    int           // of waiting and flying
-	writing bool          // somebody runs
-	held    bool          // nothing may be written now: TLS is being negotiated, or there is no connection
-	closed  bool          // nothing is taken any more
-	err     error         // the connection does not take anything any more
-	until   time.Time     // when all must be written, after closing
-	idle    chan struct{} // closed when nobody runs any more; nil when nobody waits for that
+	mu       sync.Mutex
+	conn     net.Conn
+	failed   func(error)   // told once for a connection, by the writer
+	asked    func()        // told when the client was asked for an acknowledgement
+	waiting  []item        // in order
+	flying   []item        // being written, or written in part when the connection failed
+	sm       *unacked      // nil without stream management
+	holdback *holdback     // nil while the client is active
+	cost     int           // of waiting and flying
+	writing  bool          // somebody runs
+	held     bool          // nothing may be written now: TLS is being negotiated, or there is no connection
+	closed   bool          // nothing is taken any more
+	err      error         // the connection does not take anything any more
+	until    time.Time     // when all must be written, after closing
+	idle     chan struct{} // closed when nobody runs any more; nil when nobody waits for that
 }
 
 // outboxConfig is the same for all connections.
 type outboxConfig struct {
 	limit   int           // bytes that may wait for one
 	kept    int           // the same with stream management, with those that are not acknowledged
+	held    int           // bytes that are held back from one that is inactive
 	timeout time.Duration // a piece that is not written within it means that the connection is lost
 	pieces  sync.Pool     // of *[pieceSize]byte
 }
@@ -82,14 +84,35 @@ func (o *outbox) put(st *xmpp.Stanza) putResult {
 	it := item{st: st}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	switch {
-	case o.closed || o.err != nil && !o.resumable():
+	if o.closed || o.err != nil && !o.resumable() {
 		return refused
-	case o.sm == nil && o.cost+it.cost() > o.shared.limit && o.cost > 0, o.sm != nil && o.cost+o.sm.cost+it.cost() > o.shared.kept && o.cost+o.sm.cost > 0:
+	}
+	if used := o.used(); used > 0 && used+it.cost() > o.most() {
 		return overflow
+	}
+	if o.holdback != nil {
+		if o.holdback.take(st, o.shared.held) {
+			return taken
+		}
+		o.release()
 	}
 	o.add(it)
 	return taken
+}
+
+// used is what waits and what is not acknowledged, most how much that may be; with the lock.
+func (o *outbox) used() int {
+	if o.sm == nil {
+		return o.cost + o.heldCost()
+	}
+	return o.cost + o.heldCost() + o.sm.cost
+}
+
+func (o *outbox) most() int {
+	if o.sm == nil {
+		return o.shared.limit
+	}
+	return o.shared.kept
 }
 
 func (o *outbox) add(it item) {
@@ -230,6 +253,9 @@ func (o *outbox) unsent() []*xmpp.Stanza {
 				list = append(list, it.st)
 			}
 		}
+	}
+	if o.holdback != nil {
+		list = append(list, o.holdback.all()...)
 	}
 	if !o.writing {
 		o.waiting, o.flying, o.cost = nil, nil, 0

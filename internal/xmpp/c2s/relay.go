@@ -34,6 +34,12 @@ func (c *conn) relay() error {
 			}
 			continue
 		}
+		if c.indicated(el) {
+			if err := c.pause(c.stanzas.Take(time.Now(), 1)); err != nil {
+				return err
+			}
+			continue
+		}
 		if c.lang != "" && !el.HasAttr("xml:lang") {
 			el = el.With("xml:lang", c.lang) // RFC 6120 §8.1.5
 		}
@@ -56,7 +62,7 @@ func (c *conn) nextAlive() (*frame.Element, error) {
 			return el, err
 		}
 		now := time.Now()
-		due := c.in.last.Add(opt.Keepalive)
+		due := c.in.last.Add(c.keepalive())
 		if at := c.out.askedAt(); !at.IsZero() { // whoever sends something is there, and may answer later
 			if at.Before(c.in.last) {
 				at = c.in.last
@@ -86,6 +92,7 @@ func (c *conn) ask() {
 		return
 	}
 	to := c.session.JID
+	c.out.releaseFirst()
 	c.send(xmpp.NewXML("iq").Attr("type", "get").Attr("id", "alive").Attr("from", to.Domain).Attr("to", to.String()).
 		Open("ping", nsPing).Bytes(), false)
 }

@@ -1,5 +1,6 @@
 // Package c2s is the way in for clients: RFC 6120 (streams, STARTTLS, SASL, resource binding), XEP-0368 (direct TLS), XEP-0440 (channel
-// binding types announced), XEP-0198 (stream management, with resumption).
+// binding types announced), XEP-0198 (stream management, with resumption), XEP-0352
+// (client state).
 //
 // A connection has one goroutine that reads, negotiates and hands what is complete to the router, and an outbox that whoever has something
 // for the client puts it into; a second goroutine lives only while the outbox holds something. The reading goroutine alone ends the
@@ -75,7 +76,7 @@ func New(c Config) *Server {
 	o := c.Options.orDefault()
 	s := &Server{
 		router: c.Router, accounts: c.Accounts, logins: c.Logins, log: c.Log, opt: o,
-		outbox:    &outboxConfig{limit: o.SendQueue, kept: o.ResumeQueue, timeout: o.WriteTimeout},
+		outbox:    &outboxConfig{limit: o.SendQueue, kept: o.ResumeQueue, held: o.HoldQueue, timeout: o.WriteTimeout},
 		perAddr:   throttle.NewConnections(o.ConnectionsPerAddress),
 		waiting:   throttle.NewConnections(o.UnauthenticatedPerAddress),
 		refusing:  make(chan struct{}, 16),

@@ -42,6 +42,7 @@ import (
 //	restart [with another password]   the server is stopped and started again
 //	crash                 what stopping would write is not written
 //	wrap                  all counts of stream management are 2^32-1
+//	for orchard: stanzas  romeo's session of that name is sent these as they are; for orchard stored n: they are stored, from the sequence n on
 //	sessions n            so many sessions are bound
 //	5s pass
 //
@@ -121,6 +122,8 @@ func (k *talk) do(line string) error {
 	}
 	who, what, ok := strings.Cut(line, ": ")
 	switch {
+	case strings.HasPrefix(who, "for "):
+		return k.deliver(who[len("for "):], what)
 	case line == "shutdown":
 		go func() { _ = k.box.server.Shutdown(k.t.Context()) }()
 	case line == "stall":
@@ -173,7 +176,7 @@ func (k *talk) setOptions(list []string) error {
 	fields := map[string]*int{
 		"STANZA": &k.options.Stanza, "QUEUE": &k.options.SendQueue, "RATE": &k.options.StanzaRate, "BURST": &k.options.StanzaBurst,
 		"DEVICES": &k.options.ResourcesPerAccount, "CONNECTIONS": &k.options.Connections, "PERADDRESS": &k.options.ConnectionsPerAddress,
-		"KEPT": &k.options.ResumeQueue, "WAITING": &k.options.UnauthenticatedPerAddress, "BYTERATE": &k.options.ByteRate, "BYTEBURST": &k.options.ByteBurst,
+		"KEPT": &k.options.ResumeQueue, "HOLD": &k.options.HoldQueue, "WAITING": &k.options.UnauthenticatedPerAddress, "BYTERATE": &k.options.ByteRate, "BYTEBURST": &k.options.ByteBurst,
 	}
 	for _, o := range list {
 		name, value, _ := strings.Cut(o, "=")

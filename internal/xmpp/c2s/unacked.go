@@ -99,6 +99,7 @@ func (o *outbox) ack(h uint32) ([]*xmpp.Stanza, *xmpp.StreamError) {
 func (o *outbox) wantAck() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.release()
 	o.sm.want = true
 	o.wake()
 }
@@ -153,10 +154,12 @@ func (o *outbox) detach(by time.Time) (whole bool) {
 	return whole
 }
 
-// attach goes on with another connection: first the bytes, then what was not acknowledged, then what waits.
+// attach goes on with another connection: first the bytes, then what was not acknowledged, then what waits. The client is active (XEP-0352 §5.2).
 func (o *outbox) attach(conn net.Conn, first []byte, failed func(error), asked func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.release()
+	o.holdback = nil
 	items := make([]item, 0, 1+len(o.sm.list)+len(o.waiting))
 	items = append(items, item{raw: first})
 	for _, st := range o.sm.list {
