@@ -105,6 +105,7 @@ func (r *run) cutStarting(rng *rand.Rand) error {
 	if err := r.power.cut(r.box, rng); err != nil {
 		return err
 	}
+	r.orderly = false // the sessions that it took over are gone with the power
 	return r.check("the power was cut while the box came up")
 }
 
@@ -127,6 +128,7 @@ func (r *run) restart(ctx context.Context, rng *rand.Rand, whole bool) (*town, e
 			return nil, err
 		}
 		t.leave()
+		r.orderly = false
 		if err := r.check("the power was cut while everybody looked for what was theirs"); err != nil {
 			return nil, err
 		}
