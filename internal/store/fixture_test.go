@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,14 +35,6 @@ func fixture(tx *Tx, check func(what string, have, want any)) {
 	record(tx, check, Roster, Key(juliet, nurse), RosterItem{Sub: SubNone, Version: 8, Removed: true})
 	record(tx, check, RosterV, juliet, RosterVersion{Version: 8, Floor: 2})
 	record(tx, check, Pending, Key(juliet, "paris@verona.example"), PendingIn{Stanza: []byte("<presence type='subscribe'/>"), Received: fixtureTime, Verifying: true})
-	if check == nil {
-		offline.Put(tx, SeqKey(3, juliet), offlineMessage{Stanza: []byte("<message/>"), Received: fixtureTime})
-	} else {
-		e, _ := OwnedEntry(tx, juliet, 1)
-		check("offline", e, Owned{Seq: 1, Role: Owed | Archived, Entry: Entry{
-			At: fixtureTime, Stanza: []byte("<message/>"), Owners: []Owner{{Account: juliet, Role: Owed | Archived}},
-		}})
-	}
 	record(tx, check, Private, Key(juliet, "exodus:prefs", "exodus"), PrivateXML{XML: []byte("<exodus xmlns='exodus:prefs'/>")})
 	record(tx, check, VCards, juliet, []byte("<vCard xmlns='vcard-temp'/>"))
 	record(tx, check, Blocks, Key(juliet, "tybalt@capulet.example"), Block{Since: fixtureTime})
@@ -73,25 +66,19 @@ func record[T any](tx *Tx, check func(what string, have, want any), t Table[T], 
 }
 
 func TestSchema1IsReadForEver(t *testing.T) {
-	frozen, err := os.ReadFile(filepath.Join("testdata", "schema1.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "copy.db")
-	if err := os.WriteFile(path, frozen, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, err := Open(path, Options{Reserve: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = s.Close() }()
+	const juliet = "juliet@capulet.example"
+	s := openCopy(t, "schema1.db")
 	if err := s.View(func(tx *Tx) error {
-		fixture(tx, func(what string, have, want any) {
+		check := func(what string, have, want any) {
 			if diff := cmp.Diff(want, have); diff != "" {
 				t.Errorf("%s:\n%s", what, diff)
 			}
-		})
+		}
+		fixture(tx, check)
+		e, _ := OwnedEntry(tx, juliet, 1)
+		check("offline", e, Owned{Seq: 1, Role: Owed | Archived, Entry: Entry{
+			At: fixtureTime, Stanza: []byte("<message/>"), Owners: []Owner{{Account: juliet, Role: Owed | Archived}},
+		}})
 		return nil
 	}); err != nil {
 		t.Error(err)
@@ -153,29 +140,138 @@ func TestOfflineMessagesMoveToTheLog(t *testing.T) {
 	}
 }
 
-// TestFreezeSchema1 wrote the fixture, once. It writes only where there is none.
-func TestFreezeSchema1(t *testing.T) {
-	path := filepath.Join("testdata", "schema1.db")
+// fixture2 is what schema 2 brought.
+func fixture2(tx *Tx, check func(what string, have, want any)) {
+	const juliet, romeo = "juliet@capulet.example", "romeo@montague.example"
+	yes, no := true, false
+	record(tx, check, ArchivePrefs, juliet, ArchivePref{Default: ArchiveRoster, Always: []string{romeo}, Never: []string{"tybalt@capulet.example/sword"}})
+	record(tx, check, SMSessions, Key(juliet, "ABCDEF"), SMSession{
+		Session: SessionState{
+			Resource: "balcony", Presence: []byte("<presence/>"), Priority: -3, Marks: []string{"carbons"}, Features: map[string][]byte{"roster": []byte("v7")},
+		},
+		Handled: 17, Acked: 9, Unacked: []SMStanza{{Stanza: []byte("<message/>"), Seq: 3}, {Stanza: []byte("<iq/>")}},
+		Timeout: 10 * time.Minute, Left: 3 * time.Minute, Login: []byte("digest"),
+	})
+	record(tx, check, Pushes, Key(juliet, "push.example", "node"), Push{Options: []byte("<x/>"), Device: "balcony", Enabled: fixtureTime, Failing: fixtureTime.Add(time.Hour)})
+	record(tx, check, PushContents, juliet, PushContent{Sender: &yes, Body: &no})
+	record(tx, check, Progress, Key(ProgressHandled, juliet, "ABCDEF"), Count(17))
+	record(tx, check, Progress, Key(ProgressSent, "capulet.example", "montague.example"), Count(290))
+}
+
+// fixtureLog is a log with a body and a tail, and one of its ids beside it.
+const fixtureLog = 300
+
+func writeFixtureLog(tx *Tx) {
+	const juliet, romeo, nurse = "juliet@capulet.example", "romeo@montague.example", "nurse@capulet.example"
+	for i := range fixtureLog {
+		e := &Entry{Stanza: fmt.Appendf(nil, "<message id='%d'/>", i), Remote: i%3 == 0}
+		switch {
+		case i%3 == 0:
+			e.Owners = []Owner{{Account: juliet, With: romeo, Role: Archived | ByOwner}}
+		default:
+			e.Owners = []Owner{{Account: juliet, With: nurse, Role: Archived | ByOwner}, {Account: nurse, With: juliet, Role: Archived | Owed}}
+		}
+		seq := AppendLog(tx, e)
+		if i == 7 {
+			Private.Put(tx, Key(juliet, "fixture", "id"), PrivateXML{XML: []byte(LogID(tx, juliet, seq))})
+			SetDelivered(tx, nurse, seq)
+		}
+	}
+}
+
+func checkFixtureLog(t *testing.T, tx *Tx) {
+	const juliet, romeo, nurse = "juliet@capulet.example", "romeo@montague.example", "nurse@capulet.example"
+	count := func(r Range) (n int) {
+		for range LogOf(tx, r) {
+			n++
+		}
+		return n
+	}
+	for _, c := range []struct {
+		want int
+		r    Range
+	}{
+		{fixtureLog, Range{Account: juliet}}, {fixtureLog / 3, Range{Account: juliet, With: romeo}}, {fixtureLog * 2 / 3, Range{Account: juliet, With: nurse}},
+		{fixtureLog * 2 / 3, Range{Account: nurse, Backwards: true}}, {0, Range{Account: nurse, With: romeo}},
+	} {
+		if have := count(c.r); have != c.want {
+			t.Errorf("%+v: %d entries, not %d", c.r, have, c.want)
+		}
+	}
+	id, _ := Private.Get(tx, Key(juliet, "fixture", "id"))
+	seq, ok := ParseLogID(tx, juliet, string(id.XML))
+	o, found := OwnedEntry(tx, juliet, seq)
+	if !ok || !found || string(o.Stanza) != "<message id='7'/>" || LogID(tx, juliet, seq) != string(id.XML) {
+		t.Errorf("the id %s is of %d, %v, %v: %s", id.XML, seq, ok, found, o.Stanza)
+	}
+	if n := OwedCount(tx, nurse); n != fixtureLog*2/3-5 || Delivered(tx, nurse) != seq {
+		t.Errorf("%d are owed", n)
+	}
+}
+
+func TestSchema2IsReadForEver(t *testing.T) {
+	s := openCopy(t, "schema2.db")
+	if err := s.View(func(tx *Tx) error {
+		check := func(what string, have, want any) {
+			if diff := cmp.Diff(want, have); diff != "" {
+				t.Errorf("%s:\n%s", what, diff)
+			}
+		}
+		fixture(tx, check)
+		fixture2(tx, check)
+		checkFixtureLog(t, tx)
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// openCopy opens a copy of a frozen file.
+func openCopy(t *testing.T, name string) *Store {
+	t.Helper()
+	frozen, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "copy.db")
+	if err := os.WriteFile(path, frozen, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(path, Options{Reserve: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// TestFreezeSchema2 wrote the fixture, once. It writes only where there is none.
+func TestFreezeSchema2(t *testing.T) {
+	path := filepath.Join("testdata", "schema2.db")
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	tmp := filepath.Join(t.TempDir(), "schema1.db")
+	tmp := filepath.Join(t.TempDir(), "schema2.db")
 	db, err := bolt.Open(tmp, 0o644, &bolt.Options{PageSize: 4096})
 	if err != nil {
 		t.Fatal(err)
 	}
 	db.AllocSize = 4096
-	if err := db.Update(func(b *bolt.Tx) error {
-		if err := migrate(b, 0); err != nil {
-			return err
+	for _, write := range []func(tx *Tx){func(tx *Tx) { fixture(tx, nil); fixture2(tx, nil) }, writeFixtureLog} {
+		if err := db.Update(func(b *bolt.Tx) error {
+			if b.Bucket([]byte(metaTable.name)) == nil {
+				if err := migrate(b, 0); err != nil {
+					return err
+				}
+			}
+			tx := &Tx{bolt: b, writable: true}
+			write(tx)
+			return tx.err
+		}); err != nil {
+			t.Fatal(err)
 		}
-		tx := &Tx{bolt: b, writable: true}
-		fixture(tx, nil)
-		return tx.err
-	}); err != nil {
-		t.Fatal(err)
 	}
-	if err := errors.Join(db.Close(), os.MkdirAll("testdata", 0o755)); err != nil {
+	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(tmp)
