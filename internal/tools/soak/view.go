@@ -1,0 +1,86 @@
+package main
+
+// entry is a message in an archive.
+type entry struct {
+	id     string // in the archive
+	origin string // XEP-0359 origin-id
+	with   string // whom the conversation is with
+}
+
+// view is what a device has of its account's conversations, in the order of the archive as far as it knows it.
+type view struct {
+	order []entry
+	has   map[string]bool // by id in the archive
+	// Up to pin the device knows all. From there to synced it knows all but the ids of what it sent itself; behind that what happened to come.
+	pin, synced int
+	own         map[string]bool // origin-ids of what it sent, and did not find in the archive yet
+	loose       bool            // something came whose place is not known
+}
+
+func newView() *view { return &view{has: map[string]bool{}, own: map[string]bool{}} }
+
+// after is the id behind which the archive is to be asked.
+func (v *view) after() string { return v.id(v.pin) }
+
+// last is the id up to which the device believes to have all that others sent.
+func (v *view) last() string { return v.id(v.synced) }
+
+func (v *view) id(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return v.order[n-1].id
+}
+
+// live takes what came by itself. all: nothing is missing before it; it has its place at the end. It tells whether the device did not have it.
+func (v *view) live(e entry, all, placed bool) bool {
+	delete(v.own, e.origin)
+	if v.has[e.id] {
+		return false
+	}
+	v.has[e.id] = true
+	v.order = append(v.order, e)
+	if !placed {
+		v.loose = true
+	}
+	v.advance(all)
+	return true
+}
+
+func (v *view) advance(all bool) {
+	if all {
+		v.synced = len(v.order)
+		if len(v.own) == 0 && !v.loose {
+			v.pin = v.synced
+		}
+	}
+}
+
+// caughtUp takes what the archive has behind after(). last is last() when the archive was asked. It gives what should have come by itself, and did not.
+func (v *view) caughtUp(found []entry, last string, all bool, device string) (missed []entry) {
+	until := -1
+	for i, e := range found {
+		if e.id == last {
+			until = i
+		}
+	}
+	in := map[string]bool{}
+	for i, e := range found {
+		sender, _ := origin(e.origin)
+		if i < until && !v.has[e.id] && sender != device {
+			missed = append(missed, e)
+		}
+		in[e.id], v.has[e.id] = true, true
+		delete(v.own, e.origin)
+	}
+	tail := v.order[v.pin:]
+	v.order = append(v.order[:v.pin:v.pin], found...)
+	v.pin, v.synced, v.loose = len(v.order), len(v.order), false
+	for _, e := range tail {
+		if !in[e.id] {
+			v.order = append(v.order, e)
+		}
+	}
+	v.advance(all)
+	return missed
+}

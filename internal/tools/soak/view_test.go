@@ -1,0 +1,61 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func list(ids string) (out []entry) {
+	for _, id := range strings.Fields(ids) {
+		out = append(out, entry{id: id, origin: "other-" + id})
+	}
+	return out
+}
+
+func (v *view) ids() string {
+	var ids []string
+	for _, e := range v.order {
+		ids = append(ids, e.id)
+	}
+	return strings.Join(ids, " ")
+}
+
+func TestView(t *testing.T) {
+	v := newView()
+	check := func(what, ids, after, last string) {
+		t.Helper()
+		if v.ids() != ids || v.after() != after || v.last() != last {
+			t.Errorf("%s: has %q, asks behind %q, believes to have all up to %q", what, v.ids(), v.after(), v.last())
+		}
+	}
+	v.live(list("3")[0], false, true)
+	check("before it caught up", "3", "", "")
+	v.live(list("5")[0], false, true)
+	if m := v.caughtUp(list("1 2 3 4"), "", true, "me"); m != nil {
+		t.Errorf("missed %v", m)
+	}
+	check("caught up", "1 2 3 4 5", "5", "5")
+	v.live(list("6")[0], true, true)
+	if v.live(list("6")[0], true, true) {
+		t.Error("taken twice")
+	}
+	check("live", "1 2 3 4 5 6", "6", "6")
+	v.own["me-7"] = true
+	v.live(list("8")[0], true, true)
+	check("its own is somewhere", "1 2 3 4 5 6 8", "6", "8")
+	found := list("7 8 9 10")
+	found[0].origin = "me-7"
+	if m := v.caughtUp(found, v.last(), true, "me"); m != nil || len(v.own) > 0 {
+		t.Errorf("missed %v, own %v", m, v.own)
+	}
+	check("its own found", "1 2 3 4 5 6 7 8 9 10", "10", "10")
+	v.live(list("13")[0], true, true)
+	v.loose = true
+	v.pin = 10
+	if m := v.caughtUp(list("11 12 13 14"), v.last(), false, "me"); !slices.Equal(m, list("11 12")) {
+		t.Errorf("missed %v", m)
+	}
+	v.live(list("16")[0], false, true)
+	check("without carbons", "1 2 3 4 5 6 7 8 9 10 11 12 13 14 16", "14", "14")
+}
