@@ -199,7 +199,7 @@ func (d *device) start(ctx context.Context) error {
 // post sends a message as a fresh stanza.
 func (d *device) post(f flight) error {
 	d.mu.Lock()
-	d.view.own[f.m.id] = true
+	d.view.own[f.m.id]++
 	d.mu.Unlock()
 	d.t.ledger.sending(f.m)
 	if d.acknowledges {

@@ -42,6 +42,13 @@ func (d *device) rest(ctx context.Context, wait time.Duration) {
 	}
 }
 
+// idle is rest, and ends when the connection does.
+func (d *device) idle(ctx context.Context, wait time.Duration) {
+	for until := time.Now().Add(wait); d.c.Err() == nil && time.Now().Before(until) && !d.isOver(ctx); {
+		d.rest(ctx, min(time.Until(until), 100*time.Millisecond))
+	}
+}
+
 // about is a random time with that mean, not much longer.
 func (d *device) about(mean time.Duration) time.Duration {
 	return min(time.Duration(d.rng.ExpFloat64()*float64(mean)), 5*mean)
@@ -65,7 +72,7 @@ func (d *device) stay(ctx context.Context) error {
 		if err := d.step(ctx); err != nil {
 			return err
 		}
-		d.rest(ctx, d.about(d.t.pace))
+		d.idle(ctx, d.about(d.t.pace))
 	}
 	return nil
 }

@@ -13,11 +13,11 @@ type view struct {
 	has   map[string]bool // by id in the archive
 	// Up to pin the device knows all. From there to synced it knows all but the ids of what it sent itself; behind that what happened to come.
 	pin, synced int
-	own         map[string]bool // origin-ids of what it sent, and did not find in the archive yet
-	loose       bool            // something came whose place is not known
+	own         map[string]int // how often it sent something, by origin-id, less how often it found that in the archive
+	loose       bool           // something came whose place is not known
 }
 
-func newView() *view { return &view{has: map[string]bool{}, own: map[string]bool{}} }
+func newView() *view { return &view{has: map[string]bool{}, own: map[string]int{}} }
 
 // after is the id behind which the archive is to be asked.
 func (v *view) after() string { return v.id(v.pin) }
@@ -34,17 +34,29 @@ func (v *view) id(n int) string {
 
 // live takes what came by itself. all: nothing is missing before it; it has its place at the end. It tells whether the device did not have it.
 func (v *view) live(e entry, all, placed bool) bool {
-	delete(v.own, e.origin)
 	if v.has[e.id] {
 		return false
 	}
-	v.has[e.id] = true
+	v.know(e)
 	v.order = append(v.order, e)
 	if !placed {
 		v.loose = true
 	}
 	v.advance(all)
 	return true
+}
+
+// know takes the id of a message.
+func (v *view) know(e entry) {
+	if v.has[e.id] {
+		return
+	}
+	v.has[e.id] = true
+	if n, mine := v.own[e.origin]; mine && n > 1 {
+		v.own[e.origin]--
+	} else {
+		delete(v.own, e.origin)
+	}
 }
 
 func (v *view) advance(all bool) {
@@ -70,8 +82,8 @@ func (v *view) caughtUp(found []entry, last string, all bool, device string) (mi
 		if i < until && !v.has[e.id] && sender != device {
 			missed = append(missed, e)
 		}
-		in[e.id], v.has[e.id] = true, true
-		delete(v.own, e.origin)
+		in[e.id] = true
+		v.know(e)
 	}
 	tail := v.order[v.pin:]
 	v.order = append(v.order[:v.pin:v.pin], found...)

@@ -41,7 +41,7 @@ func TestView(t *testing.T) {
 		t.Error("taken twice")
 	}
 	check("live", "1 2 3 4 5 6", "6", "6")
-	v.own["me-7"] = true
+	v.own["me-7"] = 1
 	v.live(list("8")[0], true, true)
 	check("its own is somewhere", "1 2 3 4 5 6 8", "6", "8")
 	found := list("7 8 9 10")
