@@ -211,21 +211,21 @@ func (d *device) post(f flight) error {
 // catchUp asks the archive for what the device does not know.
 func (d *device) catchUp(ctx context.Context) error {
 	d.mu.Lock()
-	after, last := d.view.after(), d.view.last()
+	q := d.view.query()
 	d.mu.Unlock()
 	d.t.count.queries.Add(1)
-	found, err := readArchive(ctx, d.c, after)
+	found, err := readArchive(ctx, d.c, q.after)
 	if err != nil {
-		return errors.Join(err, d.where(after))
+		return errors.Join(err, d.where(q.after))
 	}
 	d.t.count.entries.Add(int64(len(found)))
 	d.mu.Lock()
-	missed := d.view.caughtUp(found, last, d.carbons, d.name)
+	missed := d.view.caughtUp(q, found, d.carbons, d.name)
 	d.caughtUp = true
 	session := d.session
 	d.mu.Unlock()
 	if len(missed) > 0 {
-		d.t.problem(d, "session %d: %d messages did not come by themselves, though a later one (%s) did or the archive was read up to there: %v", session, len(missed), last, missed)
+		d.t.problem(d, "session %d: %d messages did not come by themselves, though a later one (%s) did or the archive was read up to there: %v", session, len(missed), q.last, missed)
 	}
 	return nil
 }

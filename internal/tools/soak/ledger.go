@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // message is one that is archived, by its origin-id: the sending device's name and a number.
@@ -13,7 +14,8 @@ type message struct {
 	id       string
 	from, to *account
 	receipt  bool
-	sends    int // how often a fresh stanza was sent; what a resumed session retransmits is the same one
+	at       time.Time // when it was sent last
+	sends    int       // how often a fresh stanza was sent; what a resumed session retransmits is the same one
 	acked    bool
 }
 
@@ -27,6 +29,7 @@ func (l *ledger) sending(m *message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m.sends++
+	m.at = time.Now()
 	l.messages[m.id] = m
 }
 
@@ -59,7 +62,7 @@ type counts struct {
 	messages, receipts, again, noise, acked                     atomic.Int64
 	direct, carbons, delayed, redelivered, twice, bounced       atomic.Int64
 	queries, entries                                            atomic.Int64
-	copies, unsorted                                            atomic.Int64
+	copies, relayed, unsorted                                   atomic.Int64
 }
 
 func (c *counts) line() string {
@@ -95,7 +98,8 @@ func (c *counts) print() {
 		{&c.bounced, "errors that came back"},
 		{&c.queries, "catch-ups"},
 		{&c.entries, "messages that they brought"},
-		{&c.copies, "copies in archives beyond the first"},
+		{&c.copies, "copies in archives beyond the first, for what was sent again"},
+		{&c.relayed, "copies in archives beyond that, of what a box that was killed had just given to the other one"},
 	} {
 		fmt.Printf("%9d %s\n", row.n.Load(), row.what)
 	}

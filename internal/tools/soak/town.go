@@ -44,6 +44,7 @@ type home struct {
 	pid    atomic.Int32
 	runs   atomic.Int32 // grows when it is about to end
 	kills  atomic.Int32 // how often that was without a warning
+	killed atomic.Int64 // when, in Unix milliseconds
 	watch  watch
 	before int // open files while nobody was there
 }
@@ -267,6 +268,7 @@ func (t *town) disturb(ctx context.Context, h *home, rng *rand.Rand) error {
 		how := "restarted"
 		if kill {
 			h.kills.Add(1)
+			h.killed.Store(time.Now().UnixMilli())
 			h.Kill()
 			how = "killed"
 		} else {

@@ -19,11 +19,14 @@ type view struct {
 
 func newView() *view { return &view{has: map[string]bool{}, own: map[string]int{}} }
 
-// after is the id behind which the archive is to be asked.
-func (v *view) after() string { return v.id(v.pin) }
+// query is what a device asks its archive.
+type query struct {
+	pin   int    // of the view, when it was asked; it may move meanwhile
+	after string // the id behind which it is asked
+	last  string // the id up to which the device believes to have all that others sent
+}
 
-// last is the id up to which the device believes to have all that others sent.
-func (v *view) last() string { return v.id(v.synced) }
+func (v *view) query() query { return query{v.pin, v.id(v.pin), v.id(v.synced)} }
 
 func (v *view) id(n int) string {
 	if n == 0 {
@@ -68,11 +71,11 @@ func (v *view) advance(all bool) {
 	}
 }
 
-// caughtUp takes what the archive has behind after(). last is last() when the archive was asked. It gives what should have come by itself, and did not.
-func (v *view) caughtUp(found []entry, last string, all bool, device string) (missed []entry) {
+// caughtUp takes the answer to a query. It gives what should have come by itself before that was asked, and did not.
+func (v *view) caughtUp(q query, found []entry, all bool, device string) (missed []entry) {
 	until := -1
 	for i, e := range found {
-		if e.id == last {
+		if e.id == q.last {
 			until = i
 		}
 	}
@@ -85,8 +88,8 @@ func (v *view) caughtUp(found []entry, last string, all bool, device string) (mi
 		in[e.id] = true
 		v.know(e)
 	}
-	tail := v.order[v.pin:]
-	v.order = append(v.order[:v.pin:v.pin], found...)
+	tail := v.order[q.pin:]
+	v.order = append(v.order[:q.pin:q.pin], found...)
 	v.pin, v.synced, v.loose = len(v.order), len(v.order), false
 	for _, e := range tail {
 		if !in[e.id] {
