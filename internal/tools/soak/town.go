@@ -222,6 +222,7 @@ func (t *town) befriend(ctx context.Context) error {
 
 // live lets everybody come and go, and the boxes, too.
 func (t *town) live(ctx context.Context) error {
+	whole := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg, watching sync.WaitGroup
@@ -242,10 +243,7 @@ func (t *town) live(ctx context.Context) error {
 	wg.Wait()
 	cancel()
 	watching.Wait()
-	err := ctx.Err()
-	if errors.Is(err, context.Canceled) {
-		err = nil
-	}
+	err := whole.Err()
 	for range t.homes {
 		err = errors.Join(err, <-errs)
 	}
