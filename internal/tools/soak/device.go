@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -222,12 +223,24 @@ func (d *device) catchUp(ctx context.Context) error {
 	d.mu.Lock()
 	missed := d.view.caughtUp(q, found, d.carbons, d.name)
 	d.caughtUp = true
-	session := d.session
-	d.mu.Unlock()
-	if len(missed) > 0 {
-		d.t.problem(d, "session %d: %d messages did not come by themselves, though a later one (%s) did or the archive was read up to there: %v", session, len(missed), q.last, missed)
+	defer d.mu.Unlock()
+	for _, e := range missed {
+		d.t.problem(d, "session %d: message %s did not come by itself, and %s, which is later, did:%s", d.session, e.origin, q.last, d.around(e))
 	}
 	return nil
+}
+
+// around is the conversation around a message, as the device has it; needs the lock.
+func (d *device) around(at entry) string {
+	var lines []string
+	place := 0
+	for _, e := range byConversation(d.view.order)[at.with] {
+		if e == at {
+			place = len(lines)
+		}
+		lines = append(lines, fmt.Sprintf("\n    %s as %s, came by itself in this session: %t, in any: %t", e.origin, e.id, d.came[e.id], d.ever[e.id]))
+	}
+	return strings.Join(lines[max(0, place-4):min(len(lines), place+5)], "")
 }
 
 // where tells what the device knows of the message that it asked for more behind.

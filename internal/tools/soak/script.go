@@ -88,7 +88,12 @@ func (d *device) lost(ctx context.Context, err error) {
 		d.rest(ctx, 3*time.Second)
 		return
 	}
-	d.lostIt(ctx, err)
+	why, runs := errors.Join(err, d.c.Err()), d.runs
+	d.gone(ctx)
+	pause(ctx, 100*time.Millisecond)
+	if d.account.home.runs.Load() == runs && ctx.Err() == nil {
+		d.t.problem(d, "the connection was lost: %v", why)
+	}
 }
 
 // step is one thing that a device does.
@@ -229,15 +234,4 @@ func (d *device) close(ctx context.Context) {
 	d.c.Close(ctx)
 	d.gone(ctx)
 	d.resume = nil
-}
-
-// lostIt is gone, after the connection was lost.
-func (d *device) lostIt(ctx context.Context, err error) {
-	why := errors.Join(err, d.c.Err())
-	runs := d.runs
-	d.gone(ctx)
-	pause(ctx, 100*time.Millisecond)
-	if d.account.home.runs.Load() == runs && ctx.Err() == nil {
-		d.t.problem(d, "the connection was lost: %v", why)
-	}
 }

@@ -44,7 +44,7 @@ func (d *device) take(c *testclient.Client, st *frame.Element) bool {
 	case n.Attr("type") == "error":
 		d.bounced(n)
 	default:
-		d.message1(n)
+		d.arrived(n)
 	}
 	return true
 }
@@ -84,7 +84,7 @@ func stanzaID(m *frame.Node, by string) (id string) {
 	return id
 }
 
-func (d *device) message1(n *frame.Node) {
+func (d *device) arrived(n *frame.Node) {
 	m, carbon := unwrapped(n)
 	id, count := stanzaID(m, d.account.jid), &d.t.count
 	e := entryOf(id, m, d.account.jid)
@@ -110,7 +110,7 @@ func (d *device) message1(n *frame.Node) {
 	}
 	if d.came[id] {
 		count.twice.Add(1)
-		d.t.problem(d, "session %d: this came twice: %s", d.session, n.Raw())
+		d.t.problem(d, "session %d: this came twice: %s; the conversation:%s", d.session, n.Raw(), d.around(e))
 	}
 	d.came[id], d.ever[id] = true, true
 	d.arrivals = append(d.arrivals, arrival{d.session, id, delayed})
@@ -129,7 +129,7 @@ func (d *device) inOrder(e entry, delayed bool) {
 		return
 	}
 	if number < d.latest[key] {
-		d.t.problem(d, "session %d: message %s (%s) with %s came behind number %d", d.session, e.origin, e.id, e.with, d.latest[key])
+		d.t.problem(d, "session %d: message %s (%s) with %s came behind number %d; the conversation:%s", d.session, e.origin, e.id, e.with, d.latest[key], d.around(e))
 	}
 	d.latest[key] = max(number, d.latest[key])
 }
