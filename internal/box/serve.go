@@ -237,6 +237,9 @@ func (s *service) shutdown(log *slog.Logger) {
 			log.Warn("other servers were cut off", "error", err)
 		}
 	}
+	if err := s.clients.DropIncomplete(); err != nil {
+		log.Warn("sessions may miss something", "error", err)
+	}
 }
 
 // authorityPath is the file that clients and other families may trust; "" where every certificate comes from elsewhere.

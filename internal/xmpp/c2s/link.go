@@ -18,6 +18,7 @@ type link struct {
 	out     *outbox
 	stream  *stream     // nil before <enable/>
 	over    atomic.Bool // the session ends with its connection, whatever it might have been
+	missed  atomic.Bool // an IQ was not taken: a push, or an answer
 
 	mu     sync.Mutex
 	conn   *conn         // nil while there is none
@@ -48,6 +49,10 @@ func (l *link) Deliver(st *xmpp.Stanza) bool {
 	switch l.out.put(st) {
 	case taken:
 		return true
+	case refused:
+		if st.Kind == xmpp.IQ {
+			l.missed.Store(true)
+		}
 	case overflow:
 		l.Close(&xmpp.StreamError{Condition: "resource-constraint", Text: "too much is waiting for this client, which does not read"})
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,17 +13,24 @@ import (
 	"pibox/internal/xmpp"
 )
 
-// save writes the sessions that may be resumed to the store, so that the next start goes on with them: nobody sees them leave. Nothing is
-// delivered to them from now on. Those that can not be saved end.
+// save writes the sessions that may be resumed to the store, so that the next start goes on with them: nobody sees them leave. What they asked
+// for is still answered, and told to each other; then nothing more is delivered to them. Those that can not be saved end.
 func (s *Server) save(ctx context.Context) error {
-	records := map[*link]store.SMSession{}
+	var kept []*link
 	for _, l := range s.streams.all() {
-		if rec, ok := l.freeze(ctx); ok {
-			records[l] = rec
+		if l.freeze() {
+			kept = append(kept, l)
 		}
 	}
-	if len(records) == 0 {
+	if len(kept) == 0 {
 		return nil
+	}
+	for _, l := range kept {
+		_, _ = l.stream.in.settle(ctx)
+	}
+	records := map[*link]store.SMSession{}
+	for _, l := range kept {
+		records[l] = l.record()
 	}
 	done := make(chan error, 1)
 	s.router.Submit(0, func(tx *store.Tx, _ *xmpp.Out) error {
@@ -44,6 +52,9 @@ func (s *Server) save(ctx context.Context) error {
 		err = ctx.Err()
 	}
 	if err == nil {
+		s.mu.Lock()
+		s.saved = kept
+		s.mu.Unlock()
 		return nil
 	}
 	for l := range records {
@@ -52,28 +63,50 @@ func (s *Server) save(ctx context.Context) error {
 	return fmt.Errorf("c2s: saving sessions: %w", err)
 }
 
-// freeze ends the work of a session without a connection and gives what is to be saved.
-func (l *link) freeze(ctx context.Context) (rec store.SMSession, ok bool) {
+// DropIncomplete forgets the sessions that Shutdown saved and that missed something since then, such as a roster push after a change by another
+// server: their clients would not know. It is to be called when nothing more arrives.
+func (s *Server) DropIncomplete() error {
+	s.mu.Lock()
+	saved := s.saved
+	s.mu.Unlock()
+	if !slices.ContainsFunc(saved, func(l *link) bool { return l.missed.Load() }) {
+		return nil
+	}
+	return s.router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+		for _, l := range saved {
+			if l.missed.Load() {
+				store.SMSessions.Delete(tx, store.Key(l.session.JID.Bare().String(), l.stream.id))
+			}
+		}
+		return nil
+	})
+}
+
+// freeze keeps a session without a connection from ending, and connections from it; false: there is nothing to keep.
+func (l *link) freeze() bool {
 	l.mu.Lock()
-	ok = l.conn == nil && !l.gone && !l.over.Load()
-	if ok {
-		l.gone = true
-		l.due.Stop()
+	defer l.mu.Unlock()
+	if l.conn != nil || l.gone || l.over.Load() {
+		return false
 	}
-	left := time.Until(l.end)
-	l.mu.Unlock()
-	if !ok {
-		return rec, false
-	}
+	l.gone = true
+	l.due.Stop()
+	return true
+}
+
+// record ends what is delivered to a frozen session and gives what is to be saved.
+func (l *link) record() (rec store.SMSession) {
 	l.out.shut()
-	rec.Handled, _ = l.stream.in.settle(ctx)
+	rec.Handled = l.stream.in.count()
 	rec.Session = l.srv.router.SaveSession(l.session)
 	rec.Acked = l.out.acked()
 	for _, st := range l.out.unsent() {
 		rec.Unacked = append(rec.Unacked, store.SMStanza{Stanza: st.Raw, Seq: st.Seq})
 	}
-	rec.Timeout, rec.Left = l.stream.timeout, left
-	return rec, true
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rec.Timeout, rec.Left = l.stream.timeout, time.Until(l.end)
+	return rec
 }
 
 // login tells by which credentials an account can log in now.

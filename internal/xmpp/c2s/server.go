@@ -68,6 +68,7 @@ type Server struct {
 	conns     map[*conn]struct{}
 	listeners map[net.Listener]struct{}
 	stopping  bool
+	saved     []*link // by Shutdown
 	running   sync.WaitGroup
 }
 

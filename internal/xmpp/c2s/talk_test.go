@@ -37,7 +37,7 @@ import (
 //	removed               romeo's account is removed
 //	again                 an account of that name is made, with another password
 //	password [but orchard]   romeo's password is changed, by that session where one is named
-//	stall                 the store stops committing; flow: it goes on. STORE in a client's text is an IQ that is stored, SPOIL one that fails when it
+//	stall                 the store stops committing; flow: it goes on; flow in 1s: later. STORE in a client's text is an IQ that is stored, SPOIL one that fails when it
 //	                      has changed the store
 //	restart [with another password]   the server is stopped and started again
 //	crash                 what stopping would write is not written
@@ -130,6 +130,8 @@ func (k *talk) do(line string) error {
 		return k.box.stall()
 	case line == "flow":
 		k.box.flow()
+	case line == "flow in 1s":
+		time.AfterFunc(time.Second, k.box.flow)
 	case line == "restart", line == "crash", line == "restart with another password":
 		return k.restart(strings.TrimPrefix(line, "restart"))
 	case line == "password but orchard":
