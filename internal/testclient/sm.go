@@ -20,6 +20,8 @@ type SMSession struct {
 	In      uint32   // stanzas of the server that were handled
 	Acked   uint32   // stanzas of the client that the server said it handled
 	Unacked []string // those it sent behind them, in order
+	// Serial is the number of the last id of a request: after a resumption replies may come to requests from before.
+	Serial int
 }
 
 // Resumption is what became of the attempt to resume a session.
@@ -65,6 +67,9 @@ func (c *Client) SMSession() *SMSession {
 	}
 	s := c.sm.session
 	s.Unacked = slices.Clone(s.Unacked)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.Serial = c.lastID
 	return &s
 }
 
@@ -239,7 +244,7 @@ func (c *Client) resume(old *SMSession) (bool, error) {
 	if el.Name == "failed" {
 		return false, nil
 	}
-	m.on, m.outcome.Resumed, c.jid = true, true, old.JID
+	m.on, m.outcome.Resumed, c.jid, c.lastID = true, true, old.JID, old.Serial
 	return true, nil
 }
 
