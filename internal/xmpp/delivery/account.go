@@ -163,6 +163,12 @@ func (d *Delivery) taken(s *xmpp.Session, st *xmpp.Stanza) {
 	if rd != nil && rd.byPing && slices.Contains(rd.page, st.Seq) {
 		return // written is not enough for what waited
 	}
+	if it := a.cursor.find(st.Seq); it != nil && !isTarget(s) {
+		if _, copied := it.copied[s]; copied {
+			it.copied[s] = true
+			return
+		}
+	}
 	a.cursor.done(st.Seq)
 	if rd != nil && len(rd.page) > 0 && rd.page[len(rd.page)-1] == st.Seq {
 		a.answered(rd)

@@ -62,11 +62,22 @@ func (a *account) assign(s *xmpp.Session) {
 		return
 	}
 	var more []queued
+	var done []uint64
 	for i := range a.cursor.waiting {
-		if it := &a.cursor.waiting[i]; len(it.with) == 0 {
+		it := &a.cursor.waiting[i]
+		if len(it.with) > 0 {
+			continue
+		}
+		switch copied, acknowledged := it.had(to); {
+		case acknowledged:
+			done = append(done, it.seq)
+		case !copied:
 			it.with = append(it.with, to)
 			more = append(more, queued{seq: it.seq, size: it.size, way: directly, old: true})
 		}
+	}
+	for _, seq := range done {
+		a.cursor.done(seq)
 	}
 	if len(more) == 0 {
 		return

@@ -22,6 +22,20 @@ type item struct {
 	seq  uint64
 	size int
 	with []*xmpp.Session
+	// copied are the sessions that were handed a carbon although they take nothing for the account, and whether they acknowledged that. It
+	// counts once they take something: they are not handed the message again.
+	copied map[*xmpp.Session]bool
+}
+
+// had turns a copy that a session has into the message, now that it takes messages, and tells whether it acknowledged that.
+func (it *item) had(s *xmpp.Session) (copied, acknowledged bool) {
+	if acknowledged, copied = it.copied[s]; copied {
+		delete(it.copied, s)
+		if !acknowledged {
+			it.with = append(it.with, s)
+		}
+	}
+	return copied, acknowledged
 }
 
 // maxEarly bounds what may come again after a power cut because of one old message that nobody takes.
@@ -113,6 +127,7 @@ func (it *item) letGo(s *xmpp.Session) {
 func (c *cursor) letAllGo(s *xmpp.Session) {
 	for i := range c.waiting {
 		c.waiting[i].letGo(s)
+		delete(c.waiting[i].copied, s)
 	}
 }
 

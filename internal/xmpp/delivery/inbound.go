@@ -146,7 +146,8 @@ func (d *Delivery) pass(jid xmpp.JID, p *posting) error {
 func (d *Delivery) arrive(p *posting, jid xmpp.JID) {
 	a := d.account(jid)
 	st := p.copyFor(jid).Stored(p.seq)
-	var to, holders []*xmpp.Session
+	it := item{seq: p.seq, size: len(p.st.Raw)}
+	var to []*xmpp.Session
 	a.mu.Lock()
 	if p.role&store.Owed != 0 && p.seq <= a.cursor.top { // read from the store just now: it is handed over as what came before
 		a.assign(nil)
@@ -162,16 +163,21 @@ func (d *Delivery) arrive(p *posting, jid xmpp.JID) {
 			continue
 		}
 		if !a.behind(s, p, w) {
-			a.post(s, w.wrapped(st, s, isTarget(s)))
+			a.post(s, w.wrapped(st, s, true))
 		}
 		to = append(to, s)
-		if w == directly || isTarget(s) {
-			holders = append(holders, s)
+		switch {
+		case w == directly, isTarget(s):
+			it.with = append(it.with, s)
+		case it.copied == nil:
+			it.copied = map[*xmpp.Session]bool{s: false}
+		default:
+			it.copied[s] = false
 		}
 	}
 	if p.role&store.Owed != 0 {
-		a.cursor.add(item{seq: p.seq, size: len(p.st.Raw), with: holders})
-		if len(holders) == 0 {
+		a.cursor.add(it)
+		if len(it.with) == 0 {
 			a.assign(nil)
 		}
 	}
