@@ -101,6 +101,12 @@ DISK   ?= card
 torture: build ## cut its power ROUNDS (200) times under load (SEED, DISK): nothing acknowledged may be lost
 	$(GO) run ./internal/tools/torture -pibox bin/pibox -rounds $(ROUNDS) -seed $(SEED) -disk $(DISK)
 
+SOAKTIME ?= 30m
+BOXES    ?= 1
+.PHONY: soak
+soak: build ## let 60 devices on BOXES (1) come and go for SOAKTIME (30m; SEED): each has what the archive has
+	$(GO) run ./internal/tools/soak -pibox bin/pibox -for $(SOAKTIME) -boxes $(BOXES) -seed $(SEED)
+
 .PHONY: bench
 bench: build ## measure it beside Prosody and ejabberd of Debian 13 (installs them, as root): docs/performance.md
 	internal/tools/bench/setup.sh
