@@ -15,8 +15,10 @@ import (
 // save writes the sessions that may be resumed to the store, so that the next start goes on with them: nobody sees them leave. Nothing is
 // delivered to them from now on. Those that can not be saved end.
 func (s *Server) save(ctx context.Context) error {
+	links := s.streams.all()
+	s.settle(ctx, links)
 	records := map[*link]store.SMSession{}
-	for _, l := range s.streams.all() {
+	for _, l := range links {
 		if rec, ok := l.freeze(ctx); ok {
 			records[l] = rec
 		}
@@ -50,6 +52,22 @@ func (s *Server) save(ctx context.Context) error {
 		l.guard(func() { s.router.Unbind(l.session) })
 	}
 	return fmt.Errorf("c2s: saving sessions: %w", err)
+}
+
+// settle waits until all that is being stored is, and has gone to the sessions that are to see it, or until ctx ends.
+func (s *Server) settle(ctx context.Context, links []*link) {
+	for _, l := range links {
+		l.stream.in.settle(ctx)
+	}
+	if len(links) == 0 {
+		return
+	}
+	behind := make(chan struct{}) // what other servers and the box itself brought
+	s.router.Submit(0, func(*store.Tx, *xmpp.Out) error { return nil }, func(error) { close(behind) })
+	select {
+	case <-behind:
+	case <-ctx.Done():
+	}
 }
 
 // freeze ends the work of a session without a connection and gives what is to be saved.
