@@ -61,6 +61,7 @@ func newBox(t testing.TB, dir string, log *slog.Logger, opt Options) *box {
 	deliverOnline(b.router)
 	b.router.HandleTx(xmpp.Key{Class: xmpp.ToServer, Kind: xmpp.IQ, Type: "set", NS: "urn:test", Name: "store"}, stored)
 	b.router.HandleTx(xmpp.Key{Class: xmpp.ToServer, Kind: xmpp.IQ, Type: "set", NS: "urn:test", Name: "spoil"}, spoiled)
+	b.router.HandleTx(xmpp.Key{Class: xmpp.ToServer, Kind: xmpp.IQ, Type: "set", NS: "urn:test", Name: "tell"}, b.told)
 	b.router.Handle(xmpp.Key{Class: xmpp.ToServer, Kind: xmpp.IQ, Type: "get", NS: "urn:test", Name: "stored"}, howMany)
 	b.server = New(Config{Router: b.router, Accounts: b.accounts, TLS: b.certs.TLSConfig(), Log: log, Options: opt})
 	if err := b.server.Restore(); err != nil {
@@ -75,6 +76,19 @@ func stored(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 	store.Progress.Put(tx, "test", n+1)
 	out.Reply(rq, nil)
 	return nil
+}
+
+// told is stored, and the account's other devices are told of it, as by a carbon.
+func (b *box) told(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
+	by := rq.Session
+	out.After(func() {
+		for _, s := range b.router.Sessions(by.JID.Bare()) {
+			if s != by {
+				s.Deliver(xmpp.Make([]byte("<message id='of " + by.JID.Resource + "'/>")))
+			}
+		}
+	})
+	return stored(tx, out, rq)
 }
 
 // spoiled fails too late: the others of its batch are run again without it.

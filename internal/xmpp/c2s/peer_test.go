@@ -46,6 +46,7 @@ func (p *peer) fill(text string) string {
 		text = strings.ReplaceAll(text, "$"+name, v)
 	}
 	text = strings.ReplaceAll(text, "SPOIL", "<iq type='set' id='spoil' to='montague.example'><spoil xmlns='urn:test'/></iq>")
+	text = strings.ReplaceAll(text, "TELL", "<iq type='set' id='tell' to='montague.example'><tell xmlns='urn:test'/></iq>")
 	text = strings.ReplaceAll(text, "STORE", "<iq type='set' id='store' to='montague.example'><store xmlns='urn:test'/></iq>")
 	if name, n, ok := strings.Cut(text, "REPEAT "); ok { // C: before REPEAT n x
 		count, what, _ := strings.Cut(n, " ")

@@ -25,9 +25,7 @@ func (s *Server) save(ctx context.Context) error {
 	if len(kept) == 0 {
 		return nil
 	}
-	for _, l := range kept {
-		_, _ = l.stream.in.settle(ctx)
-	}
+	s.settle(ctx, kept)
 	records := map[*link]store.SMSession{}
 	for _, l := range kept {
 		records[l] = l.record()
@@ -61,6 +59,19 @@ func (s *Server) save(ctx context.Context) error {
 		l.guard(func() { s.router.Unbind(l.session) })
 	}
 	return fmt.Errorf("c2s: saving sessions: %w", err)
+}
+
+// settle waits until all that is being stored is, and has gone to the sessions that are to see it, or until ctx ends.
+func (s *Server) settle(ctx context.Context, links []*link) {
+	for _, l := range links {
+		_, _ = l.stream.in.settle(ctx)
+	}
+	behind := make(chan struct{}) // what other servers and the box itself brought
+	s.router.Submit(0, func(*store.Tx, *xmpp.Out) error { return nil }, func(error) { close(behind) })
+	select {
+	case <-behind:
+	case <-ctx.Done():
+	}
 }
 
 // DropIncomplete forgets the sessions that Shutdown saved and that missed something since then, such as a roster push after a change by another

@@ -38,7 +38,7 @@ import (
 //	again                 an account of that name is made, with another password
 //	password [but orchard]   romeo's password is changed, by that session where one is named
 //	stall                 the store stops committing; flow: it goes on; flow in 1s: later. STORE in a client's text is an IQ that is stored, SPOIL one that fails when it
-//	                      has changed the store
+//	                      has changed the store, TELL one that is stored and told the account's other devices
 //	restart [with another password]   the server is stopped and started again
 //	crash                 what stopping would write is not written
 //	wrap                  all counts of stream management are 2^32-1
