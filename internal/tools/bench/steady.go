@@ -52,8 +52,8 @@ func steady(ctx context.Context, s server, f figures, d time.Duration) error {
 
 // visit has somebody log in, read and go, each second.
 func visit(ctx context.Context, s server, until time.Time) error {
-	for i := 2 * pairs; time.Now().Before(until); i++ {
-		r, err := newReader(ctx, s, 1+i%(users-1))
+	for i := 0; time.Now().Before(until); i++ {
+		r, err := newReader(ctx, s, users+i%users) // not with a resource of a couple
 		if err != nil {
 			return errors.Join(err, ctx.Err())
 		}
