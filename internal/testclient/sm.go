@@ -2,6 +2,7 @@ package testclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -36,6 +37,7 @@ type Resumption struct {
 // management is the client's side of stream management. The methods of nil do nothing.
 type management struct {
 	outcome Resumption
+	again   []string // to be sent after a resumption
 
 	mu      sync.Mutex
 	on      bool
@@ -245,22 +247,18 @@ func (c *Client) resume(old *SMSession) (bool, error) {
 		return false, nil
 	}
 	m.on, m.outcome.Resumed, c.jid, c.lastID = true, true, old.JID, old.Serial
+	m.again, m.session.Unacked = m.session.Unacked, nil // each counts again as it is sent; answers to pushes may come between
 	return true, nil
 }
 
 // retransmit sends what the server had not handled when the session was resumed.
-func (c *Client) retransmit() error {
-	if !c.SM() || !c.sm.outcome.Resumed {
+func (c *Client) retransmit() (err error) {
+	if !c.SM() {
 		return nil
 	}
-	c.sm.mu.Lock()
-	again := c.sm.session.Unacked
-	c.sm.session.Unacked = nil // each counts again as it is sent
-	c.sm.mu.Unlock()
-	for _, raw := range again {
-		if err := c.Send(raw); err != nil {
-			return err
-		}
+	for _, raw := range c.sm.again { // also when the connection is lost: they are still not acknowledged
+		err = errors.Join(err, c.Send(raw))
 	}
-	return nil
+	c.sm.again = nil
+	return err
 }
