@@ -271,7 +271,7 @@ func TestAcceptGoesOn(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- b.server.Serve(context.Background(), &failing{ln, 3}, true) }()
 	dialTLS(t, b, ln.Addr().String(), "r", nil)
-	if err := b.server.Shutdown(context.Background()); err != nil {
+	if err := b.server.Shutdown(context.Background(), nil); err != nil {
 		t.Error(err)
 	}
 	if err := <-done; err != nil {
