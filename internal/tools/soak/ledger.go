@@ -14,7 +14,7 @@ type message struct {
 	id       string
 	from, to *account
 	receipt  bool
-	at       time.Time // when it was sent last
+	at       time.Time // when it was sent first
 	sends    int       // how often a fresh stanza was sent; what a resumed session retransmits is the same one
 	acked    bool
 }
@@ -28,8 +28,9 @@ type ledger struct {
 func (l *ledger) sending(m *message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	m.sends++
-	m.at = time.Now()
+	if m.sends++; m.sends == 1 {
+		m.at = time.Now()
+	}
 	l.messages[m.id] = m
 }
 
