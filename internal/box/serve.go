@@ -222,20 +222,21 @@ func (s *service) run(ctx context.Context, log *slog.Logger) error {
 	return errors.Join(err, s.box.Close())
 }
 
+// shutdown: the clients' good-byes go to other servers before those streams end, and what other servers brought until then is in the sessions that
+// are saved.
 func (s *service) shutdown(log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := s.clients.Shutdown(ctx); err != nil {
-			log.Warn("clients were cut off", "error", err)
+	servers := func(ctx context.Context) {
+		if s.servers == nil {
+			return
 		}
-	})
-	wg.Wait() // their good-byes go to other servers before those streams end
-	if s.servers != nil {
 		if err := s.servers.Shutdown(ctx); err != nil {
 			log.Warn("other servers were cut off", "error", err)
 		}
+	}
+	if err := s.clients.Shutdown(ctx, servers); err != nil {
+		log.Warn("clients were cut off", "error", err)
 	}
 	if err := s.clients.DropIncomplete(); err != nil {
 		log.Warn("sessions may miss something", "error", err)

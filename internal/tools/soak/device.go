@@ -105,6 +105,9 @@ func (d *device) outcome(o testclient.Resumption, kills int32) {
 		n.asked.Add(1)
 		d.settle(o.Unhandled)
 	}
+	for _, f := range d.inflight {
+		f.m.told = o.Told && !o.Resumed
+	}
 	if o.Resumed {
 		n.resumed.Add(1)
 		return

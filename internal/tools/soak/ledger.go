@@ -14,9 +14,10 @@ type message struct {
 	id       string
 	from, to *account
 	receipt  bool
-	at       time.Time // when it was sent last
+	at       time.Time // when it was sent first
 	sends    int       // how often a fresh stanza was sent; what a resumed session retransmits is the same one
 	acked    bool
+	told     bool // it is sent again because the server told that it had not handled it
 }
 
 // ledger is all messages.
@@ -28,8 +29,9 @@ type ledger struct {
 func (l *ledger) sending(m *message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	m.sends++
-	m.at = time.Now()
+	if m.sends++; m.sends == 1 {
+		m.at = time.Now()
+	}
 	l.messages[m.id] = m
 }
 
@@ -62,7 +64,7 @@ type counts struct {
 	messages, receipts, again, noise, acked                     atomic.Int64
 	direct, carbons, delayed, redelivered, twice, bounced       atomic.Int64
 	queries, entries                                            atomic.Int64
-	copies, relayed, unsorted                                   atomic.Int64
+	copies, twofold, relayed, unsorted                          atomic.Int64
 }
 
 func (c *counts) line() string {
@@ -86,7 +88,7 @@ func (c *counts) print() {
 		{&c.killed, "  failed: the box was killed meanwhile"},
 		{&c.messages, "messages sent"},
 		{&c.receipts, "receipts sent"},
-		{&c.again, "sent again after a failed resumption"},
+		{&c.again, "sent again in a fresh session"},
 		{&c.acked, "acknowledged"},
 		{&c.noise, "chat states and unstored messages sent"},
 		{&c.direct, "stanzas delivered directly"},
@@ -99,6 +101,7 @@ func (c *counts) print() {
 		{&c.queries, "catch-ups"},
 		{&c.entries, "messages that they brought"},
 		{&c.copies, "copies in archives beyond the first, for what was sent again"},
+		{&c.twofold, "  of these, those of what the server had told not to have handled"},
 		{&c.relayed, "copies in archives beyond that, of what a box that was killed had just given to the other one"},
 	} {
 		fmt.Printf("%9d %s\n", row.n.Load(), row.what)

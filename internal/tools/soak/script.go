@@ -82,6 +82,9 @@ func (d *device) lost(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
+	for began := time.Now(); d.c.Err() == nil && time.Since(began) < 2*time.Second; { // what could not be written is not to be read, either
+		pause(ctx, 10*time.Millisecond)
+	}
 	if d.c.Err() == nil {
 		d.t.problem(d, "%v", err)
 		d.cut(ctx)

@@ -254,6 +254,9 @@ func (l *ledger) check(t *town, a *account, archives map[string][]entry) {
 		}
 		if m.from == a {
 			t.count.copies.Add(int64(max(0, n-1)))
+			if n == 2 && m.sends == 2 && m.told {
+				t.count.twofold.Add(1)
+			}
 			if n != other[id] && !(n == other[id]-1 && m.relayedTwice()) {
 				t.problem(nil, "message %s from %s to %s (acknowledged: %t, sent %d times) is %d times in the one's archive, and %d times in the other's",
 					id, m.from.jid, m.to.jid, m.acked, m.sends, n, other[id])

@@ -175,7 +175,7 @@ func (b *box) stop(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := b.server.Shutdown(ctx); err != nil {
+	if err := b.server.Shutdown(ctx, nil); err != nil {
 		t.Error(err)
 	}
 	if err := b.store.Close(); err != nil {

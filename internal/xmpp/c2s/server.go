@@ -217,9 +217,12 @@ func (s *Server) refuse(c *conn, why string) {
 	}
 }
 
+// lastTime leaves enough of the 5 s to save sessions.
+const lastTime = 3 * time.Second
+
 // Shutdown ends all streams with system-shutdown, and takes no new ones. It returns when all are closed, or when ctx ends, with the rest
-// cut off; at the latest after 5 s.
-func (s *Server) Shutdown(ctx context.Context) error {
+// cut off; at the latest after 5 s. Before sessions are saved, last (may be nil) ends whatever else could still bring something for them, within its ctx.
+func (s *Server) Shutdown(ctx context.Context, last func(context.Context)) error {
 	s.mu.Lock()
 	s.stopping = true
 	for ln := range s.listeners {
@@ -242,15 +245,20 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
-		return s.save(ctx)
 	case <-ctx.Done():
+		s.mu.Lock()
+		for c := range s.conns {
+			_ = c.raw.Close()
+		}
+		s.mu.Unlock()
 	}
-	s.mu.Lock()
-	for c := range s.conns {
-		_ = c.raw.Close()
+	err := ctx.Err()
+	if last != nil {
+		bounded, cancel := context.WithTimeout(ctx, lastTime)
+		last(bounded)
+		cancel()
 	}
-	s.mu.Unlock()
-	return errors.Join(ctx.Err(), s.save(ctx))
+	return errors.Join(err, s.save(ctx))
 }
 
 // addrOf is the address that limits count by; the zero Addr for what is no TCP connection.

@@ -188,6 +188,35 @@ func TestUnsent(t *testing.T) {
 	})
 }
 
+// What other servers bring until their streams have ended is in the sessions that are saved.
+func TestBroughtBeforeSaved(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		k := &talk{t: t, dir: dir, peers: map[string]*peer{}, values: map[string]string{}}
+		defer k.end()
+		do := func(lines ...string) {
+			t.Helper()
+			for _, line := range lines {
+				if err := k.do(line); err != nil {
+					t.Fatalf("%s\n%v", line, err)
+				}
+			}
+		}
+		do("C: BOUND orchard", "C: <enable xmlns='urn:xmpp:sm:3' resume='true'/>", "S: <enabled *id='(id*)' *'/>")
+		s := k.box.router.SessionOf(romeo().With("orchard"))
+		err := k.box.server.Shutdown(t.Context(), func(context.Context) {
+			if !s.Deliver(xmpp.Make([]byte("<message id='late'/>"))) {
+				t.Error("not taken")
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		do("restart", "C: LOGGEDIN", "C: <resume xmlns='urn:xmpp:sm:3' h='0' previd='$id'/>",
+			"S: <resumed xmlns='urn:xmpp:sm:3' h='0' previd='*'/><message id='late'/><r xmlns='urn:xmpp:sm:3'/>")
+	})
+}
+
 // A fault of the program on one connection ends that one.
 func TestPanic(t *testing.T) {
 	b := newBox(t, t.TempDir(), nil, Options{})
@@ -271,7 +300,7 @@ func TestAcceptGoesOn(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- b.server.Serve(context.Background(), &failing{ln, 3}, true) }()
 	dialTLS(t, b, ln.Addr().String(), "r", nil)
-	if err := b.server.Shutdown(context.Background()); err != nil {
+	if err := b.server.Shutdown(context.Background(), nil); err != nil {
 		t.Error(err)
 	}
 	if err := <-done; err != nil {

@@ -125,7 +125,7 @@ func (k *talk) do(line string) error {
 	case strings.HasPrefix(who, "for "):
 		return k.deliver(who[len("for "):], what)
 	case line == "shutdown":
-		go func() { _ = k.box.server.Shutdown(k.t.Context()) }()
+		go func() { _ = k.box.server.Shutdown(k.t.Context(), nil) }()
 	case line == "stall":
 		return k.box.stall()
 	case line == "flow":
