@@ -74,7 +74,9 @@ func (d *Delivery) accept(tx *store.Tx, account xmpp.JID, p *posting) (wanted bo
 		return false, err
 	}
 	with := p.st.From.Bare()
-	if p.traits.archived && d.archives(tx, account, p.st.From) {
+	// A headline is for who is there (RFC 6121 §8.5.2.2.1), also one that is to be stored: nothing else bounds what strangers leave in an archive.
+	transient := p.traits.kind == headline && p.direct.IsZero() && !d.hasTarget(account)
+	if p.traits.archived && !transient && d.archives(tx, account, p.st.From) {
 		p.role |= store.Archived
 	}
 	if p.traits.owed {
