@@ -58,6 +58,9 @@ func LogStats(tx *Tx, account string) LogStat {
 	return s
 }
 
+// LogIndexed is LogStat.Bytes without what came last, a part of bounded size: it costs one look.
+func LogIndexed(tx *Tx, account string) int64 { return int64(readHolder(tx, account).bytes) }
+
 // retainMost bounds how many entries one Retain looks at; it reads of them the index alone.
 const retainMost = 1 << 14
 

@@ -49,7 +49,7 @@ type Options struct {
 	MaxListed int
 	// MaxAge is how long a message stays in an archive. 0: for ever.
 	MaxAge time.Duration
-	// MaxBytes of the stanzas in one account's archive; past it the oldest go. 0: no limit.
+	// MaxBytes of the stanzas in one account's archive; past it the oldest go. 0: no limit. While it is a quarter larger, it takes nothing.
 	MaxBytes int64
 }
 
@@ -61,6 +61,7 @@ type Archive struct {
 	ctx    context.Context // ends with Stop
 	cancel context.CancelFunc
 	work   sync.WaitGroup
+	large  chan struct{} // some archive is too large
 
 	mu       sync.Mutex
 	scanning map[xmpp.JID]bool // accounts with a query that looks at much
@@ -77,7 +78,7 @@ func Register(r *xmpp.Router, opt Options) *Archive {
 	if opt.MaxListed <= 0 {
 		opt.MaxListed = 1000
 	}
-	a := &Archive{r: r, opt: opt, scanning: map[xmpp.JID]bool{}}
+	a := &Archive{r: r, opt: opt, large: make(chan struct{}, 1), scanning: map[xmpp.JID]bool{}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	key := func(typ, name string) xmpp.Key {
 		return xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.IQ, Type: typ, NS: NS, Name: name}

@@ -13,7 +13,11 @@ import (
 
 // Archives tells whether an account's preferences let a message to or from an address, bare or full, into its archive: for what the account sends
 // that is the message's to, else its from (XEP-0441 §2.3). A listed full JID counts more than a bare one.
+// An archive that is much too large takes nothing.
 func (a *Archive) Archives(tx *store.Tx, account, with xmpp.JID) bool {
+	if !a.room(tx, account.String()) {
+		return false
+	}
 	pref, ok := store.ArchivePrefs.Get(tx, account.String())
 	if !ok {
 		return true
