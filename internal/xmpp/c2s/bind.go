@@ -6,6 +6,7 @@ import (
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/sm"
 
 	"mellium.im/xmpp/stanza"
 )
@@ -17,7 +18,7 @@ const (
 
 // bind opens the stream after the login and binds a resource (RFC 6120 §7).
 func (c *conn) bind() error {
-	features := []byte("<bind xmlns='" + nsBind + "'/><sm xmlns='" + nsSM + "'/><csi xmlns='" + nsCSI + "'/><session xmlns='" + nsSession + "'><optional/></session>")
+	features := []byte("<bind xmlns='" + nsBind + "'/>" + sm.Feature + "<csi xmlns='" + nsCSI + "'/><session xmlns='" + nsSession + "'><optional/></session>")
 	if err := c.open(append(features, c.srv.router.StreamFeatures()...)); err != nil {
 		return err
 	}
@@ -26,7 +27,7 @@ func (c *conn) bind() error {
 		if err != nil {
 			return err
 		}
-		if el.NS == nsSM && (el.Name == "resume" || el.Name == "enable") {
+		if el.NS == sm.NS && (el.Name == "resume" || el.Name == "enable") {
 			if done, err := c.managedUnbound(el); done || err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/sm"
 )
 
 // askEvery is after how many stanzas the client is asked for an acknowledgement at the latest. After a message it is asked as soon as nothing more
@@ -12,7 +13,7 @@ import (
 const askEvery = 20
 
 // requestAck is XEP-0198 §4; never changed.
-var requestAck = []byte("<r xmlns='" + nsSM + "'/>")
+var requestAck = []byte(sm.Ask)
 
 // unacked is what a client was sent and did not acknowledge yet (XEP-0198 §4): references, as others of its devices have the same stanzas. It is
 // guarded by its outbox's lock.
@@ -45,9 +46,9 @@ func (u *unacked) sent() uint32 { return u.acked + uint32(len(u.list)) }
 
 // ack takes the client's h. stale: it told a later one before; nothing changes then, nor with an error.
 func (u *unacked) ack(h uint32) (done []*xmpp.Stanza, stale bool, err *xmpp.StreamError) {
-	n := h - u.acked // modulo 2^32
+	n, back := sm.Since(u.acked, h)
 	switch {
-	case int32(n) < 0:
+	case back:
 		return nil, true, nil
 	case n > uint32(len(u.list)):
 		return nil, false, countTooHigh(h, u.sent())
