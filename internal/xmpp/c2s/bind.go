@@ -126,13 +126,16 @@ func (c *conn) bound(resource string) bool {
 // roomForOne tells that the account may have one session more. The one that has been without a connection for the longest gives way.
 func (c *conn) roomForOne() bool {
 	full := func() bool { return len(c.srv.router.Sessions(c.account)) >= c.srv.opt.ResourcesPerAccount }
-	if full() {
-		if l := c.srv.streams.longestLost(c.account); l != nil {
-			l.over.Store(true)
-			l.finish()
+	for full() {
+		l := c.srv.streams.longestLost(c.account)
+		if l == nil {
+			return false
+		}
+		if l.finish(l.idle) { // not where it was resumed just now
+			return !full()
 		}
 	}
-	return !full()
+	return true
 }
 
 func bindReply(st *xmpp.Stanza, typ string, payload []byte) []byte {

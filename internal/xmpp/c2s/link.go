@@ -67,7 +67,7 @@ func (l *link) Close(err *xmpp.StreamError) {
 	l.mu.Unlock()
 	switch {
 	case c == nil:
-		go l.finish()
+		go l.finish(l.idle)
 	case err == nil:
 		c.end(nil)
 	default:
@@ -119,7 +119,7 @@ func (l *link) leave() {
 	l.mu.Unlock()
 	switch {
 	case over:
-		l.finish()
+		l.finish(l.idle)
 		return
 	case !wanted && !l.srv.isStopping():
 		l.guard(func() { l.srv.router.SetDetached(l.session, true) })
@@ -154,27 +154,30 @@ func (l *link) wait(d time.Duration) {
 }
 
 func (l *link) expire() {
-	l.mu.Lock()
-	late := l.conn == nil && !l.gone
-	l.mu.Unlock()
-	if late {
+	if l.finish(l.late) {
 		l.srv.log.Info("session was not resumed", "conn", l.session.ConnID, "jid", l.session.JID.String())
-		l.finish()
 	}
 }
 
-// finish ends a session that has no connection.
-func (l *link) finish() {
-	l.out.shut()
-	if l.unbind() {
-		l.giveBack()
+// late tells that the session's time is over; with the lock. The timer may be one of before.
+func (l *link) late() bool { return l.idle() && !time.Now().Before(l.end) }
+
+// idle tells that there is no connection; with the lock.
+func (l *link) idle() bool { return l.conn == nil }
+
+// finish ends a session that has no connection, if may is true with the lock. false: it has one again, or somebody else ended it.
+func (l *link) finish(may func() bool) bool {
+	if !l.unbind(may) {
+		return false
 	}
+	l.giveBack()
+	return true
 }
 
-// unbind ends the session; false: somebody else did.
-func (l *link) unbind() bool {
+// unbind ends the session, if may is true with the lock. false: it is not, or somebody else did.
+func (l *link) unbind(may func() bool) bool {
 	l.mu.Lock()
-	if l.gone {
+	if l.gone || !may() {
 		l.mu.Unlock()
 		return false
 	}
@@ -184,6 +187,7 @@ func (l *link) unbind() bool {
 	}
 	l.released()
 	l.mu.Unlock()
+	l.out.shut()
 	l.srv.streams.ended(l)
 	l.guard(func() { l.srv.router.Unbind(l.session) })
 	return true

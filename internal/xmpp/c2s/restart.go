@@ -170,7 +170,7 @@ func (s *Server) Restore() error {
 		}
 		l.guard(func() { s.router.RestoreSession(l.session, back[i].record.Session) })
 		if !back[i].same {
-			l.finish()
+			l.finish(l.idle)
 		}
 	}
 	return s.router.Store.View(func(tx *store.Tx) error {
