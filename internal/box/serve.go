@@ -100,7 +100,7 @@ func (b *Box) clientOptions() c2s.Options {
 		AuthTimeout: c.AuthTimeout.D(), Connections: c.Connections, ConnectionsPerAddress: c.ConnectionsPerAddress,
 		UnauthenticatedPerAddress: c.UnauthenticatedPerAddr, ResourcesPerAccount: c.ResourcesPerAccount,
 		SendQueue: int(c.SendQueue), WriteTimeout: c.WriteTimeout.D(), Keepalive: c.Keepalive.D(), DeadAfter: c.DeadAfter.D(), TCPKeepalive: c.TCPKeepalive.D(),
-		ResumeTimeout: c.ResumeTimeout.D(), ResumeQueue: int(c.ResumeQueue), HoldQueue: int(c.HoldQueue),
+		ResumeTimeout: c.ResumeTimeout.D(), ResumeQueue: int(c.ResumeQueue), ResumeTotal: int(c.ResumeTotal), HoldQueue: int(c.HoldQueue),
 	}
 }
 

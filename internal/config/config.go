@@ -106,6 +106,7 @@ type C2S struct {
 	WriteTimeout  Duration `toml:"write_timeout" range:"1s..10m" doc:"A client that takes no byte for this long is gone."`
 	ResumeTimeout Duration `toml:"resume_timeout" range:"10s..24h" doc:"A device that lost its connection is waited for so long: it goes on where it was, and nobody sees it leave (XEP-0198)."`
 	ResumeQueue   Bytes    `toml:"resume_queue" range:"512KiB..256MiB" doc:"Bytes that wait for such a device, or that it did not acknowledge yet. Past it its stanzas go where those of an offline user go."`
+	ResumeTotal   Bytes    `toml:"resume_total" range:"1MiB..1GiB" doc:"Bytes that wait for all such devices together. Past it the box waits no longer for those of the member with the most, the one that is gone for the longest first."`
 	HoldQueue     Bytes    `toml:"hold_queue" range:"16KiB..16MiB" doc:"Bytes that are held back from a device that nobody looks at (XEP-0352) before it is woken for them."`
 	Keepalive     Duration `toml:"keepalive" range:"10s..1h" doc:"After this much silence the box asks a client whether it is still there; after eight times as much where nobody looks at it. That wakes a phone, so it is long."`
 	TCPKeepalive  Duration `toml:"tcp_keepalive" range:"10s..1h" doc:"After this much silence the kernels ask each other, which wakes no app."`
@@ -250,7 +251,7 @@ func defaultC2S() C2S {
 		AuthTimeout: seconds(60), Connections: 2000, ConnectionsPerAddress: 200,
 		UnauthenticatedPerAddr: 100, ResourcesPerAccount: 50,
 		SendQueue: 1 << 20, WriteTimeout: seconds(30),
-		ResumeTimeout: minutes(10), ResumeQueue: 2 << 20, HoldQueue: 256 << 10,
+		ResumeTimeout: minutes(10), ResumeQueue: 2 << 20, ResumeTotal: 32 << 20, HoldQueue: 256 << 10,
 		Keepalive: minutes(15), TCPKeepalive: minutes(5), DeadAfter: seconds(60),
 	}
 }

@@ -127,7 +127,7 @@ func (c *conn) bound(resource string) bool {
 func (c *conn) roomForOne() bool {
 	full := func() bool { return len(c.srv.router.Sessions(c.account)) >= c.srv.opt.ResourcesPerAccount }
 	for full() {
-		l := c.srv.streams.longestLost(c.account)
+		l := c.srv.streams.longestLost(func(l *link) bool { return l.session.JID.Bare() == c.account })
 		if l == nil {
 			return false
 		}

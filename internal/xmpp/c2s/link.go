@@ -48,6 +48,7 @@ func (l *link) receipt() *xmpp.Receipt {
 func (l *link) Deliver(st *xmpp.Stanza) bool {
 	switch l.out.put(st) {
 	case taken:
+		l.srv.boundLost()
 		return true
 	case refused:
 		if st.Kind == xmpp.IQ {
@@ -124,6 +125,7 @@ func (l *link) leave() {
 	case !wanted && !l.srv.isStopping():
 		l.guard(func() { l.srv.router.SetDetached(l.session, true) })
 	}
+	l.srv.boundLost()
 	if in := &l.stream.in; in.behind() {
 		l.srv.router.Submit(64, func(tx *store.Tx, _ *xmpp.Out) error {
 			in.write(tx)
@@ -182,12 +184,12 @@ func (l *link) unbind(may func() bool) bool {
 		return false
 	}
 	l.gone, l.conn = true, nil
+	l.out.shut()
 	if l.due != nil {
 		l.due.Stop()
 	}
 	l.released()
 	l.mu.Unlock()
-	l.out.shut()
 	l.srv.streams.ended(l)
 	l.guard(func() { l.srv.router.Unbind(l.session) })
 	return true

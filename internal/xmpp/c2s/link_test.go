@@ -20,12 +20,19 @@ func newLone(log *slog.Logger, opt Options) *Server {
 
 // lost is a session of an account that was bound, enabled stream management and lost its connection.
 func (s *Server) lost(account xmpp.JID, id string) *link {
+	l := s.live(account, id)
+	l.out.detach(time.Now())
+	l.leave()
+	return l
+}
+
+// live is one that has its connection, which takes nothing.
+func (s *Server) live(account xmpp.JID, id string) *link {
 	l := &link{srv: s, out: &outbox{shared: s.outbox, held: true, sm: &unacked{resume: true}}, conn: s.connection()}
 	l.session = s.router.Bind(account, id, id, l, xmpp.ConflictReplace)
 	l.enable(id, s.opt.ResumeTimeout)
 	l.stream.in.key = "" // there is no store
 	s.streams.add(l)
-	l.leave()
 	return l
 }
 

@@ -48,11 +48,11 @@ func (s *streams) find(account xmpp.JID, id string) *link {
 	return nil
 }
 
-// longestLost is the session of an account that has been without a connection for the longest, or nil.
-func (s *streams) longestLost(account xmpp.JID) (longest *link) {
+// longestLost is the session that has been without a connection for the longest, of those that match, or nil.
+func (s *streams) longestLost(match func(*link) bool) (longest *link) {
 	var since time.Time
 	for _, l := range s.all() {
-		if l.session.JID.Bare() != account {
+		if !match(l) {
 			continue
 		}
 		if at, lost := l.lostAt(); lost && (longest == nil || at.Before(since)) {

@@ -152,6 +152,8 @@ func (o *outbox) detach(by time.Time) (whole bool) {
 	clear(o.waiting[len(kept):])
 	o.waiting = kept
 	o.sm.asked, o.sm.want = time.Time{}, false
+	o.lost = true
+	o.weigh()
 	return whole
 }
 
@@ -169,7 +171,8 @@ func (o *outbox) attach(conn net.Conn, first []byte, failed func(error), asked f
 	o.waiting = append(items, o.waiting...)
 	o.cost += len(first) + o.sm.cost
 	o.sm.list, o.sm.cost, o.sm.unasked, o.sm.pressing = nil, 0, 0, false
-	o.conn, o.failed, o.asked, o.held = conn, failed, asked, false
+	o.conn, o.failed, o.asked, o.held, o.lost = conn, failed, asked, false, false
+	o.weigh()
 	o.wake()
 }
 
@@ -178,6 +181,7 @@ func (o *outbox) resumeAt(h uint32) (done []*xmpp.Stanza, ok bool, err *xmpp.Str
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	done, stale, err := o.sm.ack(h)
+	o.weigh()
 	return done, !stale, err
 }
 
@@ -197,5 +201,6 @@ func (o *outbox) acked() uint32 {
 func (o *outbox) shut() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed = true
+	o.closed, o.lost = true, false
+	o.weigh()
 }
