@@ -10,12 +10,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pibox/internal/store"
 	"pibox/internal/xmpp"
 )
 
-// newLone is a server without a store and without listeners, for sessions without connections.
-func newLone(log *slog.Logger, opt Options) *Server {
-	return New(Config{Router: xmpp.NewRouter(nil, log, []string{"montague.example", "capulet.example"}), TLS: &tls.Config{}, Log: log, Options: opt})
+// newLone is a server without listeners, for sessions without connections; st may be nil.
+func newLone(st *store.Store, log *slog.Logger, opt Options) *Server {
+	return New(Config{Router: xmpp.NewRouter(st, log, []string{"montague.example", "capulet.example"}), TLS: &tls.Config{}, Log: log, Options: opt})
 }
 
 // lost is a session of an account that was bound, enabled stream management and lost its connection.
@@ -55,7 +56,7 @@ func TestResumedWhenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lost atomic.Pointer[link]
 		var over, got atomic.Bool
-		s := newLone(slog.New(slog.NewTextHandler(hook(func(line string) {
+		s := newLone(nil, slog.New(slog.NewTextHandler(hook(func(line string) {
 			if bytes.Contains([]byte(line), []byte("session was not resumed")) {
 				l := lost.Load()
 				over.Store(true)
@@ -78,7 +79,7 @@ func TestResumedWhenOver(t *testing.T) {
 // TestTimerOfBefore: a timer that fired when the session was lost before ends nothing: it was resumed and lost again meanwhile.
 func TestTimerOfBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newLone(slog.New(slog.DiscardHandler), Options{ResumeTimeout: time.Minute})
+		s := newLone(nil, slog.New(slog.DiscardHandler), Options{ResumeTimeout: time.Minute})
 		l := s.lost(romeo(), "orchard")
 		time.Sleep(59 * time.Second) // virtual
 		if !l.claim(s.connection()) {

@@ -3,13 +3,16 @@ package c2s
 import (
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"pibox/internal/store"
 	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/delivery"
 )
 
 // lostWorld is a server that bounds what waits for sessions without a connection to 10,000 bytes, and what its sessions gave back.
@@ -20,7 +23,7 @@ type lostWorld struct {
 }
 
 func newLostWorld(t *testing.T) *lostWorld {
-	w := &lostWorld{Server: newLone(slog.New(slog.DiscardHandler), Options{ResumeTotal: 10_000}), t: t}
+	w := &lostWorld{Server: newLone(nil, slog.New(slog.DiscardHandler), Options{ResumeTotal: 10_000}), t: t}
 	w.router.OnUnsent(func(s *xmpp.Session, unsent []*xmpp.Stanza) {
 		for _, st := range unsent {
 			w.back = append(w.back, s.JID.Resource+" "+st.ID)
@@ -146,5 +149,59 @@ func TestResumedIsNotLost(t *testing.T) {
 		l.leave() // nothing was acknowledged
 		synctest.Wait()
 		w.expect("", "orchard 1", "orchard 2")
+	})
+}
+
+// TestGivenWayIsOwed: what waited for a session that gave way is owed to the account, and reaches the next one in order, nothing lost and nothing twice.
+func TestGivenWayIsOwed(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		st, err := store.Open(filepath.Join(dir, "pibox.db"), store.Options{Reserve: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newLone(st, slog.New(slog.DiscardHandler), Options{ResumeTotal: 10_000})
+		delivery.Register(s.router, delivery.Options{})
+		s.router.SetExists(romeo(), true)
+		available := func(l *link) {
+			l.session.SetConfirms()
+			s.router.SetPresence(l.session, xmpp.Make([]byte("<presence/>")), 0)
+			synctest.Wait()
+		}
+		owed := func() (n int) {
+			if err := st.View(func(tx *store.Tx) error { n = store.OwedCount(tx, romeo().String()); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		l := s.lost(romeo(), "orchard")
+		available(l)
+		var want []string
+		for i := 0; s.router.SessionOf(l.session.JID) != nil; i++ {
+			if i > 100 {
+				t.Fatal("it does not give way")
+			}
+			id := fmt.Sprint(i)
+			s.router.Send(xmpp.Make(fmt.Appendf(nil, "<message type='chat' id='%s' from='nurse@verona.example/a' to='romeo@montague.example'><body>%0500d</body></message>", id, i)))
+			synctest.Wait()
+			want = append(want, id)
+		}
+		if n := owed(); n != len(want) || n < 5 {
+			t.Errorf("%d of %d are owed", n, len(want))
+		}
+		next := s.live(romeo(), "balcony")
+		available(next)
+		var got []string
+		for _, st := range next.out.unsent() {
+			if st.Kind == xmpp.Message {
+				got = append(got, st.ID)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("the next one is sent %v, not %v", got, want)
+		}
+		if err := st.Close(); err != nil {
+			t.Fatal(err)
+		}
 	})
 }
