@@ -190,7 +190,12 @@ func (l *link) unbind(may func() bool) bool {
 	}
 	l.released()
 	l.mu.Unlock()
-	l.srv.streams.ended(l)
+	if l.srv.streams.ended(l) {
+		l.srv.router.Submit(0, func(tx *store.Tx, _ *xmpp.Out) error {
+			l.srv.streams.sweepAll(tx)
+			return nil
+		}, func(error) { l.srv.streams.swept() })
+	}
 	l.guard(func() { l.srv.router.Unbind(l.session) })
 	return true
 }
