@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"slices"
+
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
 
@@ -148,18 +150,31 @@ func (d *Delivery) pass(jid xmpp.JID, p *posting) error {
 func (d *Delivery) arrive(p *posting, jid xmpp.JID) {
 	a := d.account(jid)
 	st := p.copyFor(jid).Stored(p.seq)
-	it := item{seq: p.seq, size: len(p.st.Raw)}
-	var to []*xmpp.Session
 	a.mu.Lock()
+	to := a.arrived(p, st)
+	a.release()
+	if p.by == nil {
+		for _, f := range d.onMessage {
+			f(jid, st, to)
+		}
+	}
+}
+
+// arrived finds the resources that are there, and posts to them; with the lock.
+func (a *account) arrived(p *posting, st *xmpp.Stanza) (to []*xmpp.Session) {
+	r := a.d.r
 	if p.role&store.Owed != 0 && p.seq <= a.cursor.top { // read from the store just now: it is handed over as what came before
 		a.assign(nil)
-		a.release()
-		return
+		if it := a.cursor.find(p.seq); it != nil {
+			to = slices.Clone(it.with)
+		}
+		return to
 	}
-	if !p.direct.IsZero() && d.r.SessionOf(p.direct) == nil {
+	if !p.direct.IsZero() && r.SessionOf(p.direct) == nil {
 		p.direct = xmpp.JID{}
 	}
-	for _, s := range d.r.Sessions(jid) {
+	it := item{seq: p.seq, size: len(p.st.Raw)}
+	for _, s := range r.Sessions(a.jid) {
 		w := p.way(s)
 		if w == notAtAll {
 			continue
@@ -183,10 +198,5 @@ func (d *Delivery) arrive(p *posting, jid xmpp.JID) {
 			a.assign(nil)
 		}
 	}
-	a.release()
-	if p.by == nil {
-		for _, f := range d.onMessage {
-			f(jid, st, to)
-		}
-	}
+	return to
 }
