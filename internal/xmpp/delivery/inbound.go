@@ -175,7 +175,7 @@ func (a *account) arrived(p *posting, st *xmpp.Stanza) (to []*xmpp.Session) {
 	}
 	it := item{seq: p.seq, size: len(p.st.Raw)}
 	for _, s := range r.Sessions(a.jid) {
-		w := p.way(s)
+		w := a.d.way(p, s)
 		if w == notAtAll {
 			continue
 		}
