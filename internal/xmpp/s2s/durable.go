@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -62,15 +63,7 @@ func (d *debt) active() bool {
 }
 
 func (d *debt) find(seq uint64) *owed {
-	i, ok := slices.BinarySearchFunc(d.open, seq, func(o owed, seq uint64) int {
-		switch {
-		case o.seq < seq:
-			return -1
-		case o.seq > seq:
-			return 1
-		}
-		return 0
-	})
+	i, ok := slices.BinarySearchFunc(d.open, seq, func(o owed, seq uint64) int { return cmp.Compare(o.seq, seq) })
 	if !ok {
 		return nil
 	}
