@@ -121,19 +121,19 @@ type exchanged struct {
 }
 
 // note remembers what an account exchanges with somebody, and finds out whether an error is to be copied.
-func (d *Delivery) note(jid, with xmpp.JID, p *posting) {
-	if p.st.ID == "" || !p.traits.copied && p.traits.kind != failure {
+func (d *Delivery) note(jid, with xmpp.JID, n *seen) {
+	if n.st.ID == "" || !n.traits.copied && n.traits.kind != failure {
 		return
 	}
-	sum := func(ofRoom bool) uint64 { return maphash.Comparable(d.seed, exchanged{p.st.ID, with.Bare(), ofRoom}) }
+	sum := func(ofRoom bool) uint64 { return maphash.Comparable(d.seed, exchanged{n.st.ID, with.Bare(), ofRoom}) }
 	a := d.account(jid)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if p.traits.kind == failure {
-		p.traits.ofRoom = slices.Contains(a.recent.hashes[:], sum(true))
-		p.traits.copied = p.traits.ofRoom || slices.Contains(a.recent.hashes[:], sum(false))
+	if n.traits.kind == failure {
+		n.traits.ofRoom = slices.Contains(a.recent.hashes[:], sum(true))
+		n.traits.copied = n.traits.ofRoom || slices.Contains(a.recent.hashes[:], sum(false))
 		return
 	}
-	a.recent.hashes[a.recent.next] = sum(p.traits.ofRoom)
+	a.recent.hashes[a.recent.next] = sum(n.traits.ofRoom)
 	a.recent.next = (a.recent.next + 1) % len(a.recent.hashes)
 }

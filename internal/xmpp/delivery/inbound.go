@@ -12,30 +12,25 @@ import (
 // arrives looks at what comes to an account or one of its resources by itself, from other servers, from the account's own sessions, from the box,
 // and tells whether it is stored.
 func (d *Delivery) arrives(rq *xmpp.Request) bool {
-	p := d.arriving(rq)
-	if !p.traits.stored() {
+	n := &seen{st: rq.Stanza, by: rq.Session}
+	if rq.Session != nil || rq.Peer != nil {
+		n.st = d.cleaned(n.st)
+	}
+	n.traits = look(n.st)
+	rq.Note = n
+	if !n.traits.stored() {
 		return false
 	}
-	d.note(rq.Account(), p.st.From, &p)
+	d.note(rq.Account(), n.st.From, n)
 	d.account(rq.Account()) // the transaction looks at what memory knows of it
-	rq.Note = &seen{p.st, p.traits, p.by}
 	return true
-}
-
-func (d *Delivery) arriving(rq *xmpp.Request) posting {
-	p := posting{st: rq.Stanza, by: rq.Session}
-	if rq.Session != nil || rq.Peer != nil {
-		p.st = d.cleaned(p.st)
-	}
-	p.traits = look(p.st)
-	return p
 }
 
 // inbound delivers what is not stored to who is there.
 func (d *Delivery) inbound(rq *xmpp.Request) error {
-	p := d.arriving(rq)
-	d.note(rq.Account(), p.st.From, &p)
-	return d.pass(rq.Account(), &p)
+	n := rq.Note.(*seen)
+	d.note(rq.Account(), n.st.From, n)
+	return d.pass(rq.Account(), n.posting())
 }
 
 // inboundTx stores what comes by itself, or in the transaction of its sender: from send, which stores it then, or from another feature.
@@ -63,7 +58,7 @@ func (d *Delivery) inboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) erro
 	}
 	out.After(func() {
 		if sent {
-			d.note(account, p.st.From, p)
+			d.note(account, p.st.From, &p.seen)
 		}
 		d.arrive(p, account)
 	})
