@@ -208,9 +208,6 @@ func (b *Box) Forward(account xmpp.JID) error {
 	})
 }
 
-// backupPrefix begins the name of the folder in which a backup is made.
-const backupPrefix = "backup-in-progress-"
-
 // Backup implements admin.API. The copy is made in the data folder first: no read transaction waits for a slow reader.
 func (d *Daemon) Backup(_ context.Context, _ admin.BackupRequest, w io.Writer) (resp admin.BackupResponse, err error) {
 	s, err := d.serving()

@@ -179,14 +179,15 @@ func (d *Daemon) open(st *store.Store) (*service, error) {
 	return b.open()
 }
 
-// tryStore reads the file in a child process first, and removes what an interrupted backup or restore left.
+// tryStore removes what a power cut left, and reads the file in a child process first.
 func (d *Daemon) tryStore(ctx context.Context) error {
-	for _, prefix := range []string{backupPrefix, RestorePrefix} {
-		RemoveLeft(d.cfg.DataDir, prefix)
-	}
 	path := StorePath(d.cfg)
 	if _, err := os.Stat(path); err != nil {
 		return nil // it is made, or Open says why not
+	}
+	if unlock, err := store.Lock(path); err == nil { // else it may be the work of a restore that goes on
+		removeLeftovers(d.cfg.DataDir)
+		unlock()
 	}
 	err := CheckStore(ctx, path)
 	if errors.Is(err, store.ErrDamaged) {
@@ -196,22 +197,6 @@ func (d *Daemon) tryStore(ctx context.Context) error {
 		return fmt.Errorf("the database can not be used: %w", err)
 	}
 	return nil
-}
-
-// RestorePrefix begins the name of the folder in the data folder in which a restore is prepared.
-const RestorePrefix = "restore-"
-
-// RemoveLeft removes the folders whose names begin with prefix: those of work during which the power went.
-func RemoveLeft(dir, prefix string) {
-	left, err := filepath.Glob(filepath.Join(dir, prefix+"*"))
-	if err != nil {
-		return
-	}
-	for _, path := range left {
-		if info, err := os.Lstat(path); err == nil && info.IsDir() {
-			_ = os.RemoveAll(path)
-		}
-	}
 }
 
 const domainSetting = "domain"
