@@ -5,6 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"pibox/internal/config"
+	"pibox/internal/store"
 )
 
 // Names of what is in the data folder only while it is worked on. A power cut may leave it there; whoever holds the store's lock may remove it.
@@ -17,7 +20,14 @@ const (
 	backupPrefix = "backup-in-progress-"
 )
 
-func removeLeftovers(dir string) {
+// removeLeftovers does nothing while somebody else works with the store, a restore for instance.
+func removeLeftovers(cfg config.Config) {
+	unlock, err := store.Lock(StorePath(cfg))
+	if err != nil {
+		return
+	}
+	defer unlock()
+	dir := cfg.DataDir
 	RemoveLeft(dir, backupPrefix)
 	RemoveLeft(dir, RestorePrefix)
 	for _, path := range left(dir, PartPattern, fs.FileMode.IsRegular) {
