@@ -23,6 +23,9 @@ func (d *Delivery) arrives(rq *xmpp.Request) bool {
 	}
 	d.note(rq.Account(), n.st.From, n)
 	d.account(rq.Account()) // the transaction looks at what memory knows of it
+	if id, again := n.st.Relayed(); again && rq.Peer != nil {
+		n.again = id
+	}
 	return true
 }
 
@@ -42,7 +45,9 @@ func (d *Delivery) inboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) erro
 	case *posting:
 		p, sent = n, true
 	case *seen:
-		p = n.posting()
+		if p = n.posting(); n.again != "" && hasRelayed(tx, account, p.st, n.again) {
+			return nil
+		}
 	default:
 		if p = newPosting(rq.Stanza); !p.traits.stored() {
 			out.After(func() { out.Emit(p.st) })

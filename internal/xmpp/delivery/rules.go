@@ -133,7 +133,7 @@ func contentsOf(st *xmpp.Stanza) (c contents) {
 			if st.Node().Child(nsMUCUser, "x").Child(nsMUCUser, "invite") != nil { // XEP-0045 §7.8.2
 				c.invite, c.payload = true, true
 			}
-		case nsSID, nsDelay:
+		case nsSID, nsDelay, xmpp.NSRelayed:
 		default:
 			c.substance = true
 			if isPayload(e.NS, e.Name) {

@@ -10,7 +10,7 @@ import (
 	"pibox/internal/xmpp"
 )
 
-// cursorDelay is how long what arrived may be unknown to the store: as long as this before a power cut it is sent again.
+// cursorDelay is how long what arrived may be unknown to the store: what did as long as this before a power cut is sent again, and says so.
 const cursorDelay = 5 * time.Second
 
 // expectTime is how long the stanza of an entry may take to come from the router, before it is read from the log.
@@ -43,6 +43,7 @@ type owed struct {
 	seq   uint64
 	state owedState
 	since time.Time
+	again bool // of its item
 }
 
 // position is the sequence up to which all arrived; false when nothing is owed.
@@ -121,7 +122,7 @@ func (s *Server) owed(p pair, seq uint64) {
 		}
 	default:
 		now := time.Now()
-		d.open = append(d.open, owed{seq, expected, now})
+		d.open = append(d.open, owed{seq: seq, state: expected, since: now})
 		d.read = seq
 		s.remind(l, now.Add(expectTime))
 	}

@@ -179,6 +179,7 @@ func (s *Server) abandon(m *management) (back []bounced) {
 		case e.faults >= maxTries:
 			return xmpp.Errorf(stanza.UndefinedCondition, "%s ends the connection when it gets this", remote)
 		case e.stored(), e.st.Kind == xmpp.Presence:
+			e.again = true
 			return nil
 		}
 		return xmpp.Errorf(stanza.RemoteServerTimeout, "the connection to %s was lost, and whether it arrived is not known", remote)

@@ -180,6 +180,8 @@ type Server struct {
 	policy   policy
 	resolver *resolver
 	routes   map[string]target
+	names    func(remote string, seq uint64) string // of what is relayed, see xmpp.NSRelayed
+	earlier  uint64                                 // the last entry of the log that an earlier run may have sent
 
 	ctx        context.Context // ends when everything is to stop at once
 	kill       context.CancelFunc

@@ -1,0 +1,34 @@
+package delivery
+
+import (
+	"bytes"
+	"slices"
+
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+)
+
+const (
+	// recentRelayed is how many of the messages with a contact are searched for one that his server sends again. It sends again what it had not
+	// written down to have arrived when it stopped: the last seconds.
+	recentRelayed = 1000
+	// relayedEnd is in what part of a message its name stands: the end.
+	relayedEnd = 256
+)
+
+// hasRelayed tells whether an account has what another server sends again. What it does not keep it does not know.
+func hasRelayed(tx *store.Tx, account xmpp.JID, st *xmpp.Stanza, id string) bool {
+	for raw := range store.RecentLog(tx, account.String(), st.From.Bare().String(), recentRelayed) {
+		if !bytes.Contains(raw[max(0, len(raw)-relayedEnd):], []byte(id)) {
+			continue
+		}
+		had, err := xmpp.ParseStanza(slices.Clone(raw))
+		if err != nil || had.From != st.From {
+			continue
+		}
+		if same, _ := had.Relayed(); same == id {
+			return true
+		}
+	}
+	return false
+}
