@@ -140,6 +140,7 @@ type S2S struct {
 	QueueTotal            Bytes    `toml:"queue_total" range:"512KiB..4GiB" doc:"Bytes waiting for all domains together."`
 	QueueTime             Duration `toml:"queue_time" range:"10s..168h" doc:"A stanza that is not stored, such as presence, and could not be delivered for this long comes back to its sender."`
 	DurableTime           Duration `toml:"durable_time" range:"1h..720h" doc:"A stored message that could not be delivered for this long comes back to its sender."`
+	DurableBytes          Bytes    `toml:"durable_bytes" range:"1MiB..1GiB" doc:"Bytes of stored messages that one member may have waiting for all other servers; past it they come back at once."`
 
 	Routes []Route `toml:"route" doc:"Fixed addresses of other servers, for boxes without public DNS, one table each." sample:"domain = \"grandma.example\"\naddress = \"192.0.2.7:5269\"\ntls = \"starttls\""`
 }
@@ -264,7 +265,7 @@ func defaultS2S() S2S {
 		AuthTimeout: seconds(60), ConnectTimeout: seconds(20),
 		Connections: 1000, ConnectionsPerAddress: 50,
 		IdleTimeout: minutes(30), Keepalive: minutes(3), DeadAfter: seconds(60), WriteTimeout: seconds(60),
-		QueueBytes: 1 << 20, QueueTotal: 16 << 20, QueueTime: minutes(2), DurableTime: minutes(72 * 60),
+		QueueBytes: 1 << 20, QueueTotal: 16 << 20, QueueTime: minutes(2), DurableTime: minutes(72 * 60), DurableBytes: 32 << 20,
 		Routes: []Route{},
 	}
 }

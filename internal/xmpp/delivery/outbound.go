@@ -37,10 +37,15 @@ func (d *Delivery) outboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) err
 
 func (d *Delivery) send(tx *store.Tx, out *xmpp.Out, s *xmpp.Session, p *posting) error {
 	sender, to := s.JID.Bare(), p.st.To
+	local := d.r.IsLocal(to.Domain)
+	if !local && p.traits.relayed {
+		if err := out.MayOwe(p.st); err != nil {
+			return err
+		}
+	}
 	if p.traits.archived && d.archives(tx, sender, to) {
 		p.own(sender, to.Bare(), store.Archived|store.ByOwner)
 	}
-	local := d.r.IsLocal(to.Domain)
 	if local {
 		out.SendNoted(p.st, p) // inboundTx makes the recipient an owner
 	} else {

@@ -26,6 +26,7 @@ func (s *Server) load() error {
 			l := s.newLink(p)
 			l.debt = debt{behind: true, read: uint64(at), owing: true}
 		}
+		s.loadDues(tx)
 		return nil
 	})
 }
@@ -151,7 +152,7 @@ func (s *Server) loaded(l *link, pg *page) (back []bounced) {
 		o := d.find(it.st.Seq)
 		switch {
 		case o == nil && it.st.Seq > d.read:
-			d.open = append(d.open, owed{seq: it.st.Seq, state: here})
+			d.open = append(d.open, owed{seq: it.st.Seq, state: here, from: it.st.From.Bare(), size: dueSize(it.st)})
 		case o != nil && o.state == unread:
 			o.state = here
 			it.again = it.again || o.again

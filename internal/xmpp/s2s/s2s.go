@@ -93,6 +93,9 @@ type Options struct {
 	QueueTime time.Duration
 	// DurableTime is QueueTime for stored stanzas. Default 3 days.
 	DurableTime time.Duration
+	// DurableBytes bounds what one sender has stored for other servers, in bytes: each of his messages with 256 more. It may be exceeded by what is
+	// committed at once. Default 32 MiB.
+	DurableBytes int
 	// AckTimeout is how long the peer may take to acknowledge anything of what it was sent before the stream is given up. Default 2 min.
 	AckTimeout time.Duration
 	// ResumeTime is for how long a stream that was lost may be resumed (XEP-0198 §5). Default 1 h.
@@ -129,6 +132,7 @@ func (o Options) withDefaults(router *xmpp.Router) Options {
 	number(&o.Links, 1000)
 	number(&o.QueueBytes, 1<<20)
 	number(&o.QueueTotal, 16<<20)
+	number(&o.DurableBytes, 32<<20)
 	number(&o.queueStanzas, 1000)
 	span(&o.DNSTimeout, 10*time.Second)
 	span(&o.AuthTimeout, 60*time.Second)
@@ -194,6 +198,7 @@ type Server struct {
 	lastID    int
 	links     map[pair]*link
 	queued    int                    // bytes in all links
+	dues      dues                   // of all links
 	resumable map[string]*management // by SM-ID; peers may resume them
 	pings     map[string]*ping       // by id
 	cursors   *time.Timer            // writes what arrived to the store
@@ -212,7 +217,7 @@ func New(router *xmpp.Router, opt Options) (*Server, error) {
 	opt = opt.withDefaults(router)
 	s := &Server{
 		opt: opt, router: router, log: opt.Log, resolver: newResolver(opt.Resolver, opt.DNSTimeout), routes: map[string]target{},
-		links: map[pair]*link{}, resumable: map[string]*management{}, pings: map[string]*ping{}, streams: map[*stream]bool{}, perAddr: throttle.NewConnections(opt.ConnectionsPerAddress),
+		links: map[pair]*link{}, dues: dues{}, resumable: map[string]*management{}, pings: map[string]*ping{}, streams: map[*stream]bool{}, perAddr: throttle.NewConnections(opt.ConnectionsPerAddress),
 	}
 	var err error
 	if s.policy, err = newPolicy(router.IsLocal, opt); err != nil {
