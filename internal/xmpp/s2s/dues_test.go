@@ -36,7 +36,7 @@ func (b *box) offers(from, to, id string) bool {
 // offered is how many more there is room for.
 func (b *box) offered(from, to string) (n int) {
 	b.net.t.Helper()
-	for b.offers(from, to, fmt.Sprintf("m%d", n)) {
+	for n < 100 && b.offers(from, to, fmt.Sprintf("m%d", n)) {
 		n++
 	}
 	return n
