@@ -46,6 +46,7 @@ func (d *Delivery) inboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) erro
 		p, sent = n, true
 	case *seen:
 		if p = n.posting(); n.again != "" && hasRelayed(tx, account, p.st, n.again) {
+			out.After(func() { d.opt.Log.Info("another server sends again what is here already", "remote", p.st.From.Domain) })
 			return nil
 		}
 	default:

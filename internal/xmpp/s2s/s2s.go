@@ -3,8 +3,9 @@
 //
 // A link per pair of an own and a foreign domain queues what goes out; a goroutine of its own connects and writes, while there is
 // something to write. What is stored is owed (durable.go): the store's log is its queue, and a cursor for each pair tells what arrived, by stream
-// management (XEP-0198) or, where the peer does not do it, by the answer to a ping. A stream is one connection, whoever opened it: one goroutine reads it and owns all that is known about the peer; others
-// reach that goroutine by post. Writers take turns; each write has a deadline. The server's lock is never held over I/O or a call of the router.
+// management (XEP-0198) or, where the peer does not do it, by the answer to a ping. What may have arrived already is sent again under the name that it
+// had (xmpp.NSRelayed). A stream is one connection, whoever opened it: one goroutine reads it and owns all that is known about the peer; others reach
+// that goroutine by post. Writers take turns; each write has a deadline. The server's lock is never held over I/O or a call of the router.
 package s2s
 
 import (
