@@ -5,8 +5,8 @@ package xmpp
 //	<relayed xmlns='urn:pibox:relayed:0' id='…'/>
 //
 // The id is of one message and one server, and tells nothing about the sender: rooms pass the element on to occupants who do not know him. A box that
-// may have sent the message before, and does not know whether it arrived, adds again='true'. Who has a message with that id from that sender then
-// takes it for the same one.
+// may have sent the message before, and does not know whether it arrived, adds again='true'. Who has the same message from
+// that sender under that id does not take it again.
 const NSRelayed = "urn:pibox:relayed:0"
 
 // maxRelayed bounds the id.

@@ -6,6 +6,7 @@ import (
 
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/frame"
 )
 
 const (
@@ -26,9 +27,17 @@ func hasRelayed(tx *store.Tx, account xmpp.JID, st *xmpp.Stanza, id string) bool
 		if err != nil || had.From != st.From {
 			continue
 		}
-		if same, _ := had.Relayed(); same == id {
+		// A card that forgot what it had synced gives a name twice: what is not the same message is not lost for that.
+		if same, _ := had.Relayed(); same == id && bytes.Equal(asWritten(had), asWritten(st)) {
 			return true
 		}
 	}
 	return false
+}
+
+// asWritten is a message without what servers add on its way.
+func asWritten(st *xmpp.Stanza) []byte {
+	return st.WithoutChildren(func(c frame.Child) bool {
+		return c.NS == nsDelay && c.Name == "delay" || c.NS == xmpp.NSRelayed && c.Name == "relayed"
+	}).Raw
 }
