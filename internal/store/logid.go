@@ -23,16 +23,6 @@ func LogID(tx *Tx, account string, seq uint64) string {
 	if c == nil {
 		return ""
 	}
-	return logID(c, account, seq)
-}
-
-// LogIDs is LogID for use without a transaction, by any goroutine.
-func LogIDs(tx *Tx) func(account string, seq uint64) string {
-	c := tx.logCipher()
-	return func(account string, seq uint64) string { return logID(c, account, seq) }
-}
-
-func logID(c cipher.Block, account string, seq uint64) string {
 	var b [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(b[:], seq)
 	copy(b[8:], accountHash(account))

@@ -23,9 +23,7 @@ func (d *Delivery) arrives(rq *xmpp.Request) bool {
 	}
 	d.note(rq.Account(), n.st.From, n)
 	d.account(rq.Account()) // the transaction looks at what memory knows of it
-	if id, again := n.st.Relayed(); again && rq.Peer != nil {
-		n.again = id
-	}
+	n.again = rq.Peer != nil && n.st.SentAgain()
 	return true
 }
 
@@ -45,7 +43,7 @@ func (d *Delivery) inboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) erro
 	case *posting:
 		p, sent = n, true
 	case *seen:
-		if p = n.posting(); n.again != "" && hasRelayed(tx, account, p.st, n.again) {
+		if p = n.posting(); n.again && hasRelayed(tx, account, p.st) {
 			out.After(func() { d.opt.Log.Info("another server sends again what is here already", "remote", p.st.From.Domain) })
 			return nil
 		}

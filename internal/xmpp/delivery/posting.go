@@ -12,7 +12,7 @@ type seen struct {
 	st     *xmpp.Stanza // cleaned
 	traits traits
 	by     *xmpp.Session // who sent it to his own account
-	again  string        // the name of what another server may have sent before
+	again  bool          // another server may have sent it before
 }
 
 // posting is a message on its way into the log, and from there to its recipient and its sender's devices. Each run of a transaction makes its own.

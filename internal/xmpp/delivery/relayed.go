@@ -9,26 +9,23 @@ import (
 	"pibox/internal/xmpp/frame"
 )
 
-const (
-	// recentRelayed is how many of the messages with a contact are searched for one that his server sends again. It sends again what it had not
-	// written down to have arrived when it stopped: the last seconds.
-	recentRelayed = 1000
-	// relayedEnd is in what part of a message its name stands: the end.
-	relayedEnd = 256
-)
+// recentRelayed is how many of the messages with a contact are searched for one that his server sends again. It sends again what it had not written
+// down to have arrived when it stopped: the last seconds.
+const recentRelayed = 1000
 
-// hasRelayed tells whether an account has what another server sends again. What it does not keep it does not know.
-func hasRelayed(tx *store.Tx, account xmpp.JID, st *xmpp.Stanza, id string) bool {
+// hasRelayed tells whether an account has what another server sends again: the same bytes from the same resource. One without an id is taken to be new,
+// because a person may well say the same thing twice. What the account does not keep it does not know.
+func hasRelayed(tx *store.Tx, account xmpp.JID, st *xmpp.Stanza) bool {
+	if st.ID == "" {
+		return false
+	}
+	wanted := asWritten(st)
 	for raw := range store.RecentLog(tx, account.String(), st.From.Bare().String(), recentRelayed) {
-		if !bytes.Contains(raw[max(0, len(raw)-relayedEnd):], []byte(id)) {
+		if !bytes.Contains(raw, []byte(st.ID)) {
 			continue
 		}
 		had, err := xmpp.ParseStanza(slices.Clone(raw))
-		if err != nil || had.From != st.From {
-			continue
-		}
-		// A card that forgot what it had synced gives a name twice: what is not the same message is not lost for that.
-		if same, _ := had.Relayed(); same == id && bytes.Equal(asWritten(had), asWritten(st)) {
+		if err == nil && had.From == st.From && bytes.Equal(asWritten(had), wanted) {
 			return true
 		}
 	}
@@ -38,6 +35,6 @@ func hasRelayed(tx *store.Tx, account xmpp.JID, st *xmpp.Stanza, id string) bool
 // asWritten is a message without what servers add on its way.
 func asWritten(st *xmpp.Stanza) []byte {
 	return st.WithoutChildren(func(c frame.Child) bool {
-		return c.NS == nsDelay && c.Name == "delay" || c.NS == xmpp.NSRelayed && c.Name == "relayed"
+		return c.NS == nsDelay && c.Name == "delay" || c.NS == xmpp.NSRelayed
 	}).Raw
 }

@@ -16,7 +16,7 @@ const (
 // load takes up what earlier runs left owed.
 func (s *Server) load() error {
 	return s.router.Store.View(func(tx *store.Tx) error {
-		s.names, s.earlier = store.LogIDs(tx), store.LastLogSeq(tx)
+		s.earlier = store.LastLogSeq(tx)
 		for key, at := range store.Progress.All(tx, store.ProgressSent) {
 			p, ok := pairOf(key)
 			if !ok {

@@ -363,7 +363,7 @@ func (s *Server) take(l *link, t *stream) (m *management, buf []byte, after uint
 	}
 	now := time.Now()
 	for len(l.queue) > 0 && m.takes(l.queue[0]) {
-		wire := s.wire(l.queue[0], now)
+		wire := l.queue[0].wire(now)
 		if len(buf) > 0 && len(buf)+len(wire) > batchBytes {
 			break
 		}

@@ -30,7 +30,7 @@ func (i item) cost() int { return len(i.st.Raw) + itemCost }
 func (i item) stored() bool { return i.st.Seq != 0 }
 
 // wire is what is written.
-func (s *Server) wire(i item, now time.Time) []byte {
+func (i item) wire(now time.Time) []byte {
 	st := i.st
 	if !i.stored() || st.Kind != xmpp.Message {
 		return st.Raw
@@ -39,7 +39,10 @@ func (s *Server) wire(i item, now time.Time) []byte {
 		stamp := i.at.UTC().Format("2006-01-02T15:04:05.000Z")
 		st = st.Edited(st.WithChild(xmpp.NewXMLNS("delay", nsDelay).Attr("from", st.From.Domain).Attr("stamp", stamp).Bytes()))
 	}
-	return st.RelayedAs(s.names(st.To.Domain, i.st.Seq), i.again).Raw
+	if i.again {
+		st = st.Again()
+	}
+	return st.Raw
 }
 
 // Send queues a stanza for another server. It never blocks; what can not be delivered comes back through Router.Bounce, or, where it is

@@ -3,9 +3,9 @@
 //
 // A link per pair of an own and a foreign domain queues what goes out; a goroutine of its own connects and writes, while there is
 // something to write. What is stored is owed (durable.go): the store's log is its queue, and a cursor for each pair tells what arrived, by stream
-// management (XEP-0198) or, where the peer does not do it, by the answer to a ping. What may have arrived already is sent again under the name that it
-// had (xmpp.NSRelayed). A stream is one connection, whoever opened it: one goroutine reads it and owns all that is known about the peer; others reach
-// that goroutine by post. Writers take turns; each write has a deadline. The server's lock is never held over I/O or a call of the router.
+// management (XEP-0198) or, where the peer does not do it, by the answer to a ping. What may have arrived already says so when it is
+// sent again (xmpp.NSRelayed). A stream is one connection, whoever opened it: one goroutine reads it and owns all that is known about the peer; others
+// reach that goroutine by post. Writers take turns; each write has a deadline. The server's lock is never held over I/O or a call of the router.
 package s2s
 
 import (
@@ -185,8 +185,7 @@ type Server struct {
 	policy   policy
 	resolver *resolver
 	routes   map[string]target
-	names    func(remote string, seq uint64) string // of what is relayed, see xmpp.NSRelayed
-	earlier  uint64                                 // the last entry of the log that an earlier run may have sent
+	earlier  uint64 // the last entry of the log that an earlier run may have sent
 
 	ctx        context.Context // ends when everything is to stop at once
 	kill       context.CancelFunc
