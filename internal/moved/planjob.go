@@ -12,6 +12,7 @@ import (
 // What can be wrong with a job. The text of an error that wraps one of them is for the person who asked.
 var (
 	ErrBusy       = errors.New("another move is under way")
+	ErrExists     = errors.New("there is an account at the new address")
 	ErrNoJob      = errors.New("there is no such move")
 	ErrNotReady   = errors.New("the move can not begin")
 	ErrUnverified = errors.New("it is not known that the old address announces the move")
@@ -63,14 +64,12 @@ func PlanJob(tx *store.Tx, job store.MoveJob) error {
 	return nil
 }
 
-// AddContact adds a contact of the old roster to a planned job, or replaces what was known of him.
+// AddContact adds a contact of the old roster to a planned job, or replaces what was known of him. Of who has no item there, but a
+// request that waits, Sub is empty.
 func AddContact(tx *store.Tx, new, contact xmpp.JID, c store.MoveContact) error {
 	job, ok := store.MoveJobs.Get(tx, new.String())
 	if !ok || job.State != store.MovePlanned {
 		return refuse(ErrNoJob, "no move to %s is planned", new)
-	}
-	if c.Sub == "" {
-		c.Sub = store.SubNone
 	}
 	store.MoveContacts.Put(tx, store.Key(new.String(), contact.Bare().String()), c)
 	return nil
