@@ -1,8 +1,9 @@
 package moved
 
 import (
-	"slices"
+	"errors"
 	"strings"
+	"sync"
 
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
@@ -153,13 +154,33 @@ func (m *Moved) dropPlans(family string, why error) error {
 	return why
 }
 
-// familyJobs are the new addresses of the members of families that moved to a domain.
-func familyJobs(tx *store.Tx, newDomain string) (all []string) {
-	for key, job := range store.MoveJobs.All(tx) {
-		if _, to, ok := strings.Cut(job.Family, " "); ok && to == newDomain {
-			all = append(all, key)
+// PlanFamily is Plan for everybody of a domain who can move. The members tell also who stays, and why.
+func (m *Moved) PlanFamily(oldDomain, newDomain string) (plans []Plan, members []Member, err error) {
+	if err := m.r.Store.View(func(tx *store.Tx) (err error) {
+		members, err = m.Family(tx, oldDomain, newDomain)
+		return err
+	}); err != nil {
+		return nil, nil, err
+	}
+	moving := map[xmpp.JID]xmpp.JID{}
+	for _, member := range members {
+		if member.Skip == "" {
+			moving[member.Old] = member.New
 		}
 	}
-	slices.Sort(all)
-	return all
+	all := make([]Plan, len(members))
+	errs := make([]error, len(members))
+	var wait sync.WaitGroup
+	for i, member := range members {
+		if member.Skip == "" {
+			wait.Go(func() { all[i], errs[i] = m.Plan(member.Old, member.New, moving) })
+		}
+	}
+	wait.Wait()
+	for i, member := range members {
+		if member.Skip == "" {
+			plans = append(plans, all[i])
+		}
+	}
+	return plans, members, errors.Join(errs...)
 }

@@ -169,6 +169,7 @@ func Register(r *xmpp.Router, needs Needs, opt Options) *Moved {
 	r.FilterIn(m.heardGone)
 	r.FilterIn(m.answeredError)
 	r.Announce(xmpp.ToAccount, NS)
+	r.Announce(xmpp.ToServer, NS) // who plans a move asks as a stranger
 	return m
 }
 

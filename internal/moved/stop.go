@@ -10,6 +10,7 @@ import (
 
 // Cancelled tells what Cancel or Undo did with the contacts of a job.
 type Cancelled struct {
+	Old      string   // address
 	Followed []string // they hold the new address: that stays
 	Asked    []string // Cancel: they were asked already, and may still answer
 	Stopped  []string // Cancel: nothing reached them. Undo: what they were asked was taken back
@@ -20,8 +21,8 @@ type Cancelled struct {
 // Cancel stops a job: nobody else is told. It can be started again.
 func (m *Moved) Cancel(new xmpp.JID) (did Cancelled, err error) {
 	err = m.r.Update(func(tx *store.Tx, out *xmpp.Out) error {
-		did = Cancelled{Statement: "stays"}
 		job, ok := store.MoveJobs.Get(tx, new.String())
+		did = Cancelled{Old: job.Old, Statement: "stays"}
 		switch {
 		case !ok:
 			return refuse(ErrNoJob, "there is no move to %s", new)
@@ -63,8 +64,8 @@ func (m *Moved) Cancel(new xmpp.JID) (did Cancelled, err error) {
 // on this box.
 func (m *Moved) Undo(new xmpp.JID) (did Cancelled, err error) {
 	err = m.r.Update(func(tx *store.Tx, out *xmpp.Out) error {
-		did = Cancelled{Statement: "elsewhere"}
 		job, ok := store.MoveJobs.Get(tx, new.String())
+		did = Cancelled{Old: job.Old, Statement: "elsewhere"}
 		if !ok || job.State == store.MovePlanned || job.State == store.MoveUndone {
 			return refuse(ErrNoJob, "no move to %s was begun", new)
 		}
