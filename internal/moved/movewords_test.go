@@ -16,10 +16,10 @@ import (
 //
 //	move OLD NEW [then-close] [fails]            both on this box
 //	bring OLD NEW CONTACT=sub[,ask][,moved]…     a job for an old address elsewhere is planned, announced "moved" there as whoever plans it knows
-//	start NEW [unverified] [fails]; verify NEW [fails]; cancel NEW; undo NEW; hold; release
+//	start NEW [unverified] [fails]; verify NEW [fails]; cancel NEW; undo NEW; hold on|off
 //	job NEW STATE CONTACT=step…                  the job is so; "." for no contacts
 func isMove(words []string) bool {
-	return slices.Contains([]string{"move", "bring", "start", "verify", "cancel", "undo", "hold", "release", "job", "family"}, words[0])
+	return slices.Contains([]string{"move", "bring", "start", "verify", "cancel", "undo", "hold", "job", "family"}, words[0])
 }
 
 func move(b *box.Box, words []string) error {
@@ -35,8 +35,8 @@ func move(b *box.Box, words []string) error {
 }
 
 func moves(b *box.Box, words []string) error {
-	if words[0] == "hold" || words[0] == "release" {
-		return hold(b, words[0] == "hold")
+	if words[0] == "hold" {
+		return hold(b, words[1] == "on")
 	}
 	if words[0] == "family" {
 		_, err := b.Moved.MoveFamily(words[1], words[2], moved.FamilyOptions{Merge: slices.Contains(words, "merge")})
