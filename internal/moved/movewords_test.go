@@ -10,6 +10,7 @@ import (
 	"pibox/internal/moved"
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/frame"
 )
 
 // The words of the new home in transcripts:
@@ -123,4 +124,12 @@ func job(b *box.Box, new xmpp.JID, want string) error {
 		}
 		return nil
 	})
+}
+
+func el(xml string) *frame.Element {
+	e, err := frame.Parse([]byte(xml), xmpp.NSClient, frame.Limits{})
+	if err != nil {
+		panic(err)
+	}
+	return e
 }

@@ -134,6 +134,9 @@ func (m *Moved) begin(tx *store.Tx, out *xmpp.Out, job store.MoveJob, opt StartO
 		}
 		job.Started = time.Now().UTC()
 	}
+	if job.State == store.MoveCancelled {
+		askAgain(tx, job)
+	}
 	job.State, job.Ended = store.MoveRunning, time.Time{}
 	store.MoveJobs.Put(tx, job.New, job)
 	out.After(func() { m.kick(new) })
@@ -141,6 +144,16 @@ func (m *Moved) begin(tx *store.Tx, out *xmpp.Out, job store.MoveJob, opt StartO
 		out.After(func() { go m.closeDue() })
 	}
 	return nil
+}
+
+// askAgain lets those be asked whose servers were not known to have the request when the job was cancelled.
+func askAgain(tx *store.Tx, job store.MoveJob) {
+	for key, c := range store.MoveContacts.All(tx, job.New) {
+		if c.Unsure && c.Step == store.StepAsked {
+			c.Unsure, c.Step, c.Since = false, store.StepWaiting, time.Now().UTC()
+			store.MoveContacts.Put(tx, key, c)
+		}
+	}
 }
 
 // prepareNew makes the new account where there is none.

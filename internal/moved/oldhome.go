@@ -193,7 +193,7 @@ func (m *Moved) gone(account xmpp.JID, rq *xmpp.Request) {
 	}
 	old := rq.From.Bare()
 	m.r.Submit(256, func(tx *store.Tx, out *xmpp.Out) error {
-		m.contactMoved(tx, out, account, old, to)
+		m.contactMoved(tx, out, account, old, to, true)
 		mv, ok := store.Moves.Get(tx, account.String())
 		item, _ := m.needs.Roster.Item(tx, account, old)
 		if !ok || !anySub(item.Sub) || !m.isReader(tx, mv, account, old, false) || mv.Gone[old.String()] != "" {

@@ -125,6 +125,15 @@ func (o *Outbox) supersede(tx *store.Tx, account, contact xmpp.JID, now store.Ro
 	}
 }
 
+// dropRequest ends the attempts for a subscription request.
+func (o *Outbox) dropRequest(tx *store.Tx, from, to string) {
+	for key, e := range store.Outbox.All(tx) {
+		if st, err := xmpp.ParseStanza(e.Stanza); err == nil && e.From == from && e.To == to && st.Type == "subscribe" {
+			store.Outbox.Delete(tx, key)
+		}
+	}
+}
+
 // waiting are an account's requests that other servers are not known to have, by their recipient: since when.
 func (o *Outbox) waiting(tx *store.Tx, account string) map[string]time.Time {
 	since := map[string]time.Time{}

@@ -18,9 +18,10 @@ type Cancelled struct {
 	Statement string
 }
 
-// Cancel stops a job: nobody else is told. It can be started again.
+// Cancel stops a job: nobody else is told, and what other servers are not known to have is not sent again. Who has it may still answer. The job can be
+// started again.
 func (m *Moved) Cancel(new xmpp.JID) (did Cancelled, err error) {
-	err = m.r.Update(func(tx *store.Tx, out *xmpp.Out) error {
+	err = m.r.Update(func(tx *store.Tx, _ *xmpp.Out) error {
 		job, ok := store.MoveJobs.Get(tx, new.String())
 		did = Cancelled{Old: job.Old, Statement: "stays"}
 		switch {
@@ -42,12 +43,9 @@ func (m *Moved) Cancel(new xmpp.JID) (did Cancelled, err error) {
 			case c.Step == store.StepAsked && !unsent, c.Step == store.StepTold:
 				did.Asked = append(did.Asked, who.String())
 			case c.Step == store.StepAsked:
-				c.Step, c.Since = store.StepWaiting, time.Now().UTC()
+				c.Unsure = true
 				store.MoveContacts.Put(tx, store.Key(job.New, who.String()), c)
-				if item, ok := m.needs.Roster.Item(tx, new, who); ok {
-					item.Ask = false
-					m.needs.Roster.Put(tx, out, new, who, item)
-				}
+				m.outbox.dropRequest(tx, job.New, who.String())
 				did.Stopped = append(did.Stopped, who.String())
 			case open(c.Step):
 				did.Stopped = append(did.Stopped, who.String())

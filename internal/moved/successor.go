@@ -54,15 +54,32 @@ func (m *Moved) hops(tx *store.Tx, job store.MoveJob, c store.MoveContact) (n in
 }
 
 // contactMoved is told of a proven move of a contact of an account: the account's own move, and one to it, go on at his new address.
-func (m *Moved) contactMoved(tx *store.Tx, out *xmpp.Out, account, was, to xmpp.JID) {
+// closed: nobody is left at the old one who could answer.
+func (m *Moved) contactMoved(tx *store.Tx, out *xmpp.Out, account, was, to xmpp.JID, closed bool) {
 	for _, job := range store.MoveJobs.All(tx) {
-		if (job.Old != account.String() && job.New != account.String()) || job.Outside || (job.State != store.MoveRunning && job.State != store.MoveDone) {
+		if (job.Old != account.String() && job.New != account.String()) || job.Outside || job.State == store.MovePlanned || job.State == store.MoveUndone {
 			continue
 		}
 		m.successor(tx, job, was, to)
+		if closed {
+			m.stopAsking(tx, out, job, was)
+		}
 		if c, ok := store.MoveContacts.Get(tx, store.Key(job.New, to.String())); ok && c.Step == store.StepWaiting {
 			m.reopen(tx, out, job)
 		}
+	}
+}
+
+// stopAsking ends the request to a contact who moved.
+func (m *Moved) stopAsking(tx *store.Tx, out *xmpp.Out, job store.MoveJob, who xmpp.JID) {
+	c, _ := store.MoveContacts.Get(tx, store.Key(job.New, who.String()))
+	new, err := xmpp.ParseJID(job.New)
+	if err != nil || c.Step != store.StepMoved {
+		return
+	}
+	if item, ok := m.needs.Roster.Item(tx, new, who); ok && item.Ask {
+		item.Ask = false
+		m.needs.Roster.Put(tx, out, new, who, item)
 	}
 }
 

@@ -257,7 +257,7 @@ func fixture3(tx *Tx, check func(what string, have, want any)) {
 	record(tx, check, MoveContacts, Key(juliet, romeo), MoveContact{
 		Sub: SubBoth, Ask: true, Approved: true, Name: "Romeo ♥", Groups: []string{"Verona"}, Pending: []byte("<presence type='subscribe'/>"),
 		Member: "romeo@new.example", Claim: "juliet@older.example", Step: StepMoved, Since: at(2), Failure: "he moved", Address: "romeo@mantua.example",
-		From: "romeo@old.example", Made: true, PreApproved: true, Carried: true,
+		From: "romeo@old.example", Unsure: true, Made: true, PreApproved: true, Carried: true,
 	})
 }
 

@@ -95,6 +95,8 @@ type MoveContact struct {
 	Address string    `json:"address,omitempty"` // with StepMoved
 	// From is the contact's former address, where this one took its place.
 	From string `json:"from,omitempty"`
+	// Unsure: the job was cancelled before the contact's server was known to have the request. Should it have it, its answer counts.
+	Unsure bool `json:"unsure,omitempty"`
 	// Made: the job made the roster item. PreApproved, Carried: it pre-approved the contact, and carried his request over.
 	Made        bool `json:"made,omitempty"`
 	PreApproved bool `json:"preApproved,omitempty"`
