@@ -128,7 +128,9 @@ func rooms(tx *store.Tx, account xmpp.JID) (all []xmpp.JID) {
 	return all
 }
 
-func oldBookmarks(account xmpp.JID) string { return store.Key(account.String(), nsOldBookmarks, "storage") }
+func oldBookmarks(account xmpp.JID) string {
+	return store.Key(account.String(), nsOldBookmarks, "storage")
+}
 
 // conferences are the addresses in a list of XEP-0048.
 func conferences(payload []byte) (all []string) {

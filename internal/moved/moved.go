@@ -87,7 +87,7 @@ type Options struct {
 	// AcceptDialback: a reply over a stream that only dialback vouches for counts as proof. Default no.
 	AcceptDialback bool
 	// PerSender, PerDomain, Total: verifications per hour for one claimed new address, for one remote domain, and in all. InFlight:
-	// verifications at the same time. Over a limit a request is ordinary. Defaults 10, 60, 600, 32.
+	// verifications at the same time. Over a limit a request is ordinary. A claim about an address of this box, by another one of it, is within them always. Defaults 30, 200, 600, 32.
 	PerSender, PerDomain, Total, InFlight int
 	// RetryMin, RetryMax: the first pause before what another server did not confirm is sent again, and the longest; it doubles. Defaults
 	// 30 s, 6 h.
@@ -111,7 +111,7 @@ func (o *Options) defaults() {
 	for _, d := range []struct {
 		v   *int
 		def int
-	}{{&o.PerSender, 10}, {&o.PerDomain, 60}, {&o.Total, 600}, {&o.InFlight, 32}} {
+	}{{&o.PerSender, 30}, {&o.PerDomain, 200}, {&o.Total, 600}, {&o.InFlight, 32}} {
 		if *d.v <= 0 {
 			*d.v = d.def
 		}

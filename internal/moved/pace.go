@@ -10,11 +10,13 @@ import (
 	"pibox/internal/xmpp"
 )
 
-// What one server is sent per hour of one new address, and of one new domain: below what a contact's home verifies of them (row 6), because
-// what is over its limits is asked of a person.
+// What one server is sent per hour of one new address, and of one new domain, and how much of it at once: below what a contact's home verifies of them
+// (row 6), because what is over its limits is asked of a person.
 const (
 	paceAddress = 25
 	paceDomain  = 150
+	paceBurst   = 16
+	burstWindow = 10 * time.Second
 )
 
 // pace bounds how fast contacts on other servers are told.
@@ -36,12 +38,15 @@ func (p *pace) when(now time.Time, new xmpp.JID, domain string) time.Time {
 	for len(p.log) > 0 && now.Sub(p.log[0].at) >= window {
 		p.log = p.log[1:]
 	}
-	var address, family []time.Time
+	var all, address, family []time.Time
 	for _, e := range p.log {
-		if e.to != domain || e.new.Domain != new.Domain {
+		if e.to != domain {
 			continue
 		}
-		family = append(family, e.at)
+		all = append(all, e.at)
+		if e.new.Domain == new.Domain {
+			family = append(family, e.at)
+		}
 		if e.new == new {
 			address = append(address, e.at)
 		}
@@ -50,9 +55,10 @@ func (p *pace) when(now time.Time, new xmpp.JID, domain string) time.Time {
 	for _, l := range []struct {
 		log  []time.Time
 		most int
-	}{{address, paceAddress}, {family, paceDomain}} {
+		in   time.Duration
+	}{{address, paceAddress, window}, {family, paceDomain, window}, {all, paceBurst, burstWindow}} {
 		if n := len(l.log); n >= l.most {
-			if free := l.log[n-l.most].Add(window); free.After(at) {
+			if free := l.log[n-l.most].Add(l.in); free.After(at) {
 				at = free
 			}
 		}

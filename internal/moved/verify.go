@@ -86,7 +86,8 @@ func (m *Moved) mayAsk(k claimKey) bool {
 
 // room is called with the lock held.
 func (m *Moved) room(k claimKey) bool {
-	return len(m.running) < m.opt.InFlight && m.limits.allow(time.Now(), k, m.r.IsLocal)
+	within := m.r.IsLocal(k.new.Domain) && m.r.IsLocal(k.old.Domain)
+	return (within || len(m.running) < m.opt.InFlight) && m.limits.allow(time.Now(), k, m.r.IsLocal)
 }
 
 // query asks the old home for the moved statement (row 6): from the account's bare JID, because a presence access model refuses the
@@ -103,7 +104,7 @@ func (m *Moved) query(k claimKey) bool {
 		return false
 	}
 	m.running[k] = &query{}
-	m.limits.take(time.Now(), k)
+	m.limits.take(time.Now(), k, m.r.IsLocal)
 	m.mu.Unlock()
 	m.ask(k)
 	return true
@@ -157,7 +158,7 @@ func (m *Moved) conclude(k claimKey, proven bool) {
 		q := m.running[k]
 		if again && err == nil {
 			q.again = false
-			m.limits.take(time.Now(), k)
+			m.limits.take(time.Now(), k, m.r.IsLocal)
 			m.mu.Unlock()
 			m.ask(k)
 			return
