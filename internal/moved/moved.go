@@ -31,6 +31,8 @@ type Roster interface {
 	Put(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID, item store.RosterItem)
 	// CanKeep tells whether a subscription request can be kept until it is answered; its error is what the sender is to be told.
 	CanKeep(tx *store.Tx, st *xmpp.Stanza) error
+	// Approve lets a contact see the account's presence: now where his request waits, else when he asks.
+	Approve(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID) error
 	// Remove removes an item with a push, and tells the contact what ends by it.
 	Remove(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID)
 	// Forget ends a request that awaits the account's answer; nobody is told.

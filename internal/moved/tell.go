@@ -78,6 +78,12 @@ func (m *Moved) carry(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who x
 	default:
 		set(store.StepKept, "")
 	}
+	if p, waits := store.Pending.Get(tx, store.Key(job.New, who.String())); waits && approves && !p.Verifying {
+		// His request was here before the pre-approval, as of one who moves himself at the same time.
+		if err := m.needs.Roster.Approve(tx, out, new, who); err != nil {
+			return err
+		}
+	}
 	if err := m.carryPending(tx, out, new, who, &c); err != nil {
 		return err
 	}
