@@ -84,6 +84,12 @@ func (b *Box) features() []feature {
 			})
 			b.roster.OnChange(b.contactChanged)
 			b.roster.OnResend(b.Moved.Resend)
+			b.Accounts.OnRemove(func(tx *store.Tx, _ *xmpp.Out, account xmpp.JID, forward bool) error {
+				if !forward {
+					b.Moved.AccountRemoved(tx, account)
+				}
+				return nil
+			})
 			b.pep.Hook(moved.NS, pep.NodeHook{
 				Publish: b.Moved.Publish, Retract: b.Moved.Retract, CanRead: b.Moved.CanRead, Served: b.Moved.Served,
 			})
@@ -95,7 +101,7 @@ func (b *Box) features() []feature {
 func (b *Box) contactChanged(tx *store.Tx, out *xmpp.Out, c roster.Change) {
 	b.Moved.ContactChanged(tx, out, c.Account, c.Contact, c.Old, c.Now, c.WasPending && !c.Pending, c.ByContact)
 	if c.ByContact && ((c.Old.Sub.To() && !c.Now.Sub.To()) || (c.Old.Sub.From() && !c.Now.Sub.From())) {
-		b.Moved.ContactLeft(tx, c.Account, c.Contact)
+		b.Moved.ContactLeft(tx, out, c.Account, c.Contact)
 	}
 }
 

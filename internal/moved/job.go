@@ -63,8 +63,15 @@ func (m *Moved) pass(new xmpp.JID, behind string) {
 	m.r.Submit(2048, func(tx *store.Tx, out *xmpp.Out) (err error) {
 		did, next, step = "", time.Time{}, nil
 		job, ok := store.MoveJobs.Get(tx, new.String())
-		if !ok || job.State != store.MoveRunning || job.Outside || store.Held(tx) {
+		if !ok || job.State != store.MoveRunning || store.Held(tx) {
 			return nil
+		}
+		if job.Outside {
+			finish(tx, job)
+			return nil
+		}
+		if !m.r.IsLocal(new.Domain) || !store.Accounts.Has(tx, job.New) {
+			return nil // not served, or not there, any more
 		}
 		if now := time.Now(); now.Before(job.Announced) {
 			next = job.Announced

@@ -116,5 +116,5 @@ func (m *Moved) part(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID) {
 		theirs.Sub = store.With(false, theirs.Sub.From())
 		m.needs.Roster.Put(tx, out, contact, account, theirs)
 	}
-	m.ContactLeft(tx, contact, account)
+	m.ContactLeft(tx, out, contact, account)
 }

@@ -17,10 +17,11 @@ import (
 //
 //	move OLD NEW [then-close] [fails]            both on this box
 //	bring OLD NEW CONTACT=sub[,ask][,moved]…     a job for an old address elsewhere is planned, announced "moved" there as whoever plans it knows
+//	leave OLD NEW                                the new home is elsewhere
 //	start NEW [unverified] [fails]; verify NEW [fails]; cancel NEW; undo NEW; hold on|off
 //	job NEW STATE CONTACT=step…                  the job is so; "." for no contacts
 func isMove(words []string) bool {
-	return slices.Contains([]string{"move", "bring", "start", "verify", "cancel", "undo", "hold", "job", "family"}, words[0])
+	return slices.Contains([]string{"move", "bring", "start", "verify", "cancel", "undo", "hold", "job", "family", "leave"}, words[0])
 }
 
 func move(b *box.Box, words []string) error {
@@ -44,7 +45,7 @@ func moves(b *box.Box, words []string) error {
 		return err
 	}
 	at := 1
-	if words[0] == "move" || words[0] == "bring" {
+	if words[0] == "move" || words[0] == "bring" || words[0] == "leave" {
 		at = 2
 	}
 	new := xmpp.MustJID(words[at])
@@ -52,6 +53,8 @@ func moves(b *box.Box, words []string) error {
 	switch words[0] {
 	case "move":
 		return b.Moved.Move(xmpp.MustJID(words[1]), new, opt)
+	case "leave":
+		return leave(b, xmpp.MustJID(words[1]), new)
 	case "bring":
 		return bring(b, xmpp.MustJID(words[1]), new, words[3:])
 	case "start":
@@ -103,6 +106,24 @@ func bring(b *box.Box, old, new xmpp.JID, contacts []string) error {
 		}
 		return nil
 	})
+}
+
+func leave(b *box.Box, old, new xmpp.JID) error {
+	if err := b.Store.Update(func(tx *store.Tx) error {
+		if err := moved.PlanJob(tx, store.MoveJob{Old: old.String(), New: new.String(), Outside: true}); err != nil {
+			return err
+		}
+		for key, item := range store.Roster.All(tx, old.String()) {
+			who := xmpp.MustJID(strings.TrimPrefix(key, store.Key(old.String(), "")))
+			if err := moved.AddContact(tx, new, who, store.MoveContact{Sub: item.Sub}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return b.Moved.StartJob(new, moved.StartOptions{})
 }
 
 func job(b *box.Box, new xmpp.JID, want string) error {

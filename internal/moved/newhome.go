@@ -26,7 +26,8 @@ type StartOptions struct {
 func (m *Moved) Move(old, new xmpp.JID, opt StartOptions) error {
 	return m.r.Update(func(tx *store.Tx, out *xmpp.Out) error {
 		job, ok := store.MoveJobs.Get(tx, new.String())
-		if !ok || job.Old != old.String() || job.State == store.MoveUndone || job.State == store.MoveDone {
+		announced, _ := store.Moves.Get(tx, old.String())
+		if !ok || job.Old != old.String() || job.State == store.MoveUndone || (job.State == store.MoveDone && announced.To != new.String()) {
 			var err error
 			if job, err = m.planLocal(tx, old, new, "", nil); err != nil {
 				return err
@@ -104,9 +105,9 @@ func (m *Moved) begin(tx *store.Tx, out *xmpp.Out, job store.MoveJob, opt StartO
 	switch {
 	case store.Held(tx):
 		return refuse(ErrHeld, "this box was restored from a backup: nothing moves before its owner confirms that the old one is gone")
-	case job.State == store.MoveRunning:
+	case job.State == store.MoveRunning || job.State == store.MoveDone: // a repeat asks nobody anew
 		return nil
-	case job.State == store.MoveUndone || job.State == store.MoveDone:
+	case job.State == store.MoveUndone:
 		return refuse(ErrNoJob, "the move of %s to %s is over", job.Old, job.New)
 	}
 	old, new, err := addresses(job)
@@ -189,7 +190,7 @@ func (m *Moved) announce(tx *store.Tx, out *xmpp.Out, old, to xmpp.JID) (since t
 		}
 		mv, _ = store.Moves.Get(tx, old.String())
 	}
-	return mv.Visible, nil
+	return mv.Visible.UTC(), nil
 }
 
 // declare writes where an account moved, and the item that says so. Who publishes so is the box's administrator, so a restricted account may move.

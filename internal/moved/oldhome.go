@@ -151,7 +151,8 @@ func (m *Moved) isReader(tx *store.Tx, mv store.Move, account, who xmpp.JID, ser
 }
 
 // ContactLeft records that a contact revoked its subscription to an account that moved: the progress of the move (XEP-0283 §impl-lifetime).
-func (m *Moved) ContactLeft(tx *store.Tx, account, contact xmpp.JID) {
+func (m *Moved) ContactLeft(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID) {
+	m.leftOld(tx, out, account, contact)
 	mv, ok := store.Moves.Get(tx, account.String())
 	if !ok || !slices.Contains(mv.Readers, contact.String()) {
 		return

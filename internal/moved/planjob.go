@@ -75,6 +75,15 @@ func AddContact(tx *store.Tx, new, contact xmpp.JID, c store.MoveContact) error 
 	return nil
 }
 
+// Told notes that a contact of StepToTell was told by the old address, by whoever did it there.
+func Told(tx *store.Tx, new, contact xmpp.JID) {
+	key := store.Key(new.String(), contact.Bare().String())
+	if c, ok := store.MoveContacts.Get(tx, key); ok && c.Step == store.StepToTell {
+		c.Step, c.Since = store.StepTold, time.Now().UTC()
+		store.MoveContacts.Put(tx, key, c)
+	}
+}
+
 // SetAnnounced notes since when the old home of a job serves the statement. Whoever published it there says so.
 func SetAnnounced(tx *store.Tx, new xmpp.JID, at time.Time) error {
 	job, ok := store.MoveJobs.Get(tx, new.String())

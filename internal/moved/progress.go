@@ -68,6 +68,19 @@ func (m *Moved) metOld(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID, w
 	}
 }
 
+// leftOld: a contact gave up the old address of an account that moves to another server. That is all that the old home sees of his following.
+func (m *Moved) leftOld(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID) {
+	job, ok := jobFrom(tx, account.String())
+	key := store.Key(job.New, contact.String())
+	c, known := store.MoveContacts.Get(tx, key)
+	if !ok || !known || !job.Outside || !open(c.Step) {
+		return
+	}
+	c.Step, c.Since, c.Failure = store.StepFollowed, time.Now().UTC(), ""
+	store.MoveContacts.Put(tx, key, c)
+	m.reopen(tx, out, job)
+}
+
 // unreached: the outbox gave a request up.
 func (m *Moved) unreached(tx *store.Tx, out *xmpp.Out, e store.OutboxEntry) {
 	st, err := xmpp.ParseStanza(e.Stanza)
@@ -95,7 +108,7 @@ func (m *Moved) failed(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID, w
 
 // answeredError is an inbound filter that lets everything through: a contact's server may say that there is nobody to ask.
 func (m *Moved) answeredError(rq *xmpp.Request) (drop bool, err error) {
-	if rq.Kind != xmpp.Presence || rq.Type != "error" || rq.Peer == nil || !m.trusted(rq.From, rq.Peer) || !rq.From.IsBare() {
+	if rq.Kind != xmpp.Presence || rq.Type != "error" || rq.Peer == nil || rq.Peer.Domain != rq.From.Domain || !rq.From.IsBare() {
 		return false, nil
 	}
 	condition, permanent := errorOf(rq.Node())

@@ -88,6 +88,10 @@ func (m *Moved) describe(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.
 	switch c.Step {
 	case store.StepWaiting:
 		e.State = ContactWaiting
+		if job.Outside {
+			e.State, e.Detail = ContactToTell, "the new account, at another server, is to ask him"
+			return
+		}
 		if at := m.due(tx, job, who, c); job.State == store.MoveRunning && time.Until(at) > 0 {
 			e.Detail = "told at " + at.Format(time.RFC3339) + ", so that his server takes it for no flood"
 		}
