@@ -114,8 +114,7 @@ func rooms(tx *store.Tx, account xmpp.JID) (all []xmpp.JID) {
 	for key := range store.PEPItems.All(tx, account.String(), nsBookmarks) {
 		add(strings.TrimPrefix(key, prefix))
 	}
-	for key, item := range store.PEPItems.All(tx, account.String(), nsOldBookmarks) {
-		_ = key
+	for _, item := range store.PEPItems.All(tx, account.String(), nsOldBookmarks) {
 		for _, name := range conferences(item.Payload) {
 			add(name)
 		}
