@@ -233,7 +233,7 @@ func Default() Config {
 		Limits: Limits{Depth: 64, Attributes: 64, Children: 4096},
 		DNS:    DNS{Timeout: seconds(10)},
 		Moved: Moved{
-			VerifyTimeout: seconds(30), PerSender: 10, PerDomain: 60, Total: 600, InFlight: 32,
+			VerifyTimeout: seconds(30), PerSender: 30, PerDomain: 200, Total: 600, InFlight: 32,
 			ForwardingDays: 90, RetryMin: seconds(30), RetryMax: Duration(6 * time.Hour),
 		},
 		Archive: Archive{MaxSize: archiveSize()},

@@ -32,12 +32,12 @@ func (h *house) Send(st *xmpp.Stanza) {
 	go h.other.box.Router.FromPeer(&xmpp.Peer{Domain: st.From.Domain, Proof: xmpp.ProofCertificate}, st)
 }
 
-func (h *house) open(path, domain string) {
+func (h *house) open(path string, domains ...string) {
 	var err error
 	if h.st, err = store.Open(path, store.Options{Reserve: 1}); err != nil {
 		h.t.Fatal(err)
 	}
-	h.box = newBox(h.t, h.st, config.Default(), []string{domain}, h)
+	h.box = newBox(h.t, h.st, config.Default(), domains, h)
 }
 
 // does lets an account's client send something; the account is made where there is none.

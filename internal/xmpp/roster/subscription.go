@@ -56,6 +56,11 @@ func (ro *Roster) approve(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza, old cont
 	return nil
 }
 
+// Approve lets a contact see an account's presence, as its client does with "subscribed": now where his request waits, else when he asks.
+func (ro *Roster) Approve(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID) error {
+	return ro.approve(tx, out, subscription("subscribed", pushID(), account, who), load(tx, account, who))
+}
+
 // grant is the state after an approval. A pre-approval is used up by it.
 func (c *contact) grant() {
 	c.setFrom(true)
