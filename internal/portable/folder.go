@@ -1,6 +1,9 @@
 package portable
 
 import (
+	"bufio"
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/url"
@@ -9,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"pibox/internal/xmpp"
 )
 
 // Folder opens the files of an export for Reader.Include: those in the folder of the main file and below, by relative names alone. Nothing leads out of
@@ -99,4 +104,46 @@ func relative(from, href string) (string, error) {
 		}
 	}
 	return path.Join(path.Dir(from), u.Path), nil
+}
+
+// Includes tells the size of a file, and whether it may include others.
+func Includes(f io.Reader) (size int64, includes bool, err error) {
+	buf := make([]byte, 256<<10)
+	kept := 0 // of the end of what was read before
+	for {
+		n, err := f.Read(buf[kept:])
+		size += int64(n)
+		b := buf[:kept+n]
+		includes = includes || bytes.Contains(b, []byte(nsXInclude))
+		if errors.Is(err, io.EOF) {
+			return size, includes, nil
+		}
+		if err != nil {
+			return size, includes, err
+		}
+		kept = copy(buf, b[max(0, len(b)-len(nsXInclude)):])
+	}
+}
+
+// Accounts lists the accounts in an export, in one document.
+func Accounts(ctx context.Context, src io.Reader) (names []string, err error) {
+	l := &lister{Writer: Writer{w: bufio.NewWriter(io.Discard)}}
+	err = (&Reader{}).Read(ctx, src, l)
+	return l.names, err
+}
+
+// lister is a Sink that takes only names.
+type lister struct {
+	Writer
+	names []string
+}
+
+// User implements Sink.
+func (l *lister) User(u User) error {
+	name := u.Name + "@" + u.Domain
+	if j, err := xmpp.ParseJID(name); err == nil {
+		name = j.String()
+	}
+	l.names = append(l.names, name)
+	return ErrSkip
 }

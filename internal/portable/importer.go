@@ -54,6 +54,8 @@ type ImportOptions struct {
 	// Only imports one account of the file, by its address there; As gives it another one. ToDomain gives all of them another domain.
 	Only, As xmpp.JID
 	ToDomain string
+	// Room is asked before each transaction; its error ends the import. May be nil.
+	Room func() error
 	// DryRun looks at everything and writes nothing.
 	DryRun bool
 	// MaxAge of what is in archives; older messages would be dropped at once. 0: any.
@@ -309,6 +311,11 @@ func (a *incoming) flush() error {
 	a.ops, a.size = nil, 0
 	if err := a.im.ctx.Err(); err != nil || a.im.opt.DryRun || len(ops) == 0 {
 		return err
+	}
+	if a.im.opt.Room != nil {
+		if err := a.im.opt.Room(); err != nil {
+			return err
+		}
 	}
 	return a.im.opt.Router.Store.Update(func(tx *store.Tx) error {
 		if mark, ok := store.Importing(tx, a.to.String()); !ok || mark.ID != a.id {
