@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"pibox/internal/portable"
@@ -102,4 +103,65 @@ func (h *home) tidy(t interface{ Fatalf(string, ...any) }) {
 			}
 		}
 	})
+}
+
+// Several accounts, in files that include each other.
+func TestFolderIdentity(t *testing.T) {
+	here := newHome(t, t.TempDir(), "capulet.example", "montague.example")
+	defer here.close()
+	odd := xmpp.JID{Local: strings.Repeat("ö", 400), Domain: "montague.example"}
+	all := []xmpp.JID{juliet, xmpp.MustJID("nurse@capulet.example"), xmpp.MustJID("mercutio@montague.example"), odd}
+	for i, j := range all {
+		here.write(j, lives(j).Example(i))
+	}
+	file, _ := here.export(all...)
+	dir := t.TempDir()
+	if err := portable.Split(t.Context(), bytes.NewReader(file), "accounts.xml", func(name string) (io.WriteCloser, error) {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, err
+		}
+		return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"accounts.xml", "capulet.example.xml", "capulet.example/juliet.xml", "montague.example/mercutio.xml"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	there := newHome(t, t.TempDir(), "capulet.example", "montague.example")
+	defer there.close()
+	folder, f, err := portable.OpenFolder(filepath.Join(dir, "accounts.xml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var one bytes.Buffer
+	if err := portable.Flatten(t.Context(), f, "accounts.xml", folder.Open, &one); err != nil {
+		t.Fatal(err)
+	}
+	results, err := there.load(&one, nil)
+	if err != nil || len(results) != len(all) {
+		t.Fatalf("%v, %+v", err, results)
+	}
+	for _, j := range all {
+		if diff := cmp.Diff(here.read(j), there.read(j)); diff != "" {
+			t.Errorf("%s: %s", j, diff)
+		}
+	}
+	folder, f, err = portable.OpenFolder(filepath.Join(dir, "accounts.xml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	third := newHome(t, t.TempDir(), "capulet.example", "montague.example")
+	defer third.close()
+	im := third.Importer(t.Context(), nil)
+	if err := (&portable.Reader{Include: folder.Open, Name: "accounts.xml"}).Read(t.Context(), f, im); err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range all {
+		if diff := cmp.Diff(here.read(j), third.read(j)); diff != "" {
+			t.Errorf("read from the folder, %s: %s", j, diff)
+		}
+	}
 }

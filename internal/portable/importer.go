@@ -151,6 +151,7 @@ type incoming struct {
 	keys     store.Account
 	had      *store.Account // before, empty
 	own      Own
+	ownFile  bool // a pibox wrote it
 	result   Result
 	losses   Losses
 
@@ -366,7 +367,7 @@ func (im *Importer) Credentials(c Credentials) error {
 
 // Own implements Sink.
 func (im *Importer) Own(o Own) error {
-	im.cur.own = o
+	im.cur.own, im.cur.ownFile = o, true
 	return nil
 }
 

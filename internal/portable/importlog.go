@@ -134,9 +134,13 @@ func (a *incoming) entry(stanza []byte, at time.Time, with xmpp.JID, role store.
 	})
 }
 
-// before stores what waited and is not in the archive, as far as it came before the archive's next message.
+// before stores what waited and is not in the archive, as far as it came before the archive's next message. Only of a pibox's file is it known, by
+// its missing id, what is not in the archive.
 func (a *incoming) before(at time.Time) error {
 	l := &a.log
+	if !a.ownFile {
+		return nil
+	}
 	for l.next < len(l.waiting) && (l.waiting[l.next].done || l.waiting[l.next].id == "" && !l.waiting[l.next].at.After(at)) {
 		if !l.waiting[l.next].done {
 			if err := a.unarchived(l.next); err != nil {

@@ -27,7 +27,7 @@ func (c *conn) login(shown *x509.Certificate) error {
 	if tc, ok := c.net.(*tls.Conn); ok {
 		bindings = sasl.Bindings(tc.ConnectionState(), shown)
 	}
-	if err := c.open(func() ([]byte, error) { return c.mechanisms(bindings) }); err != nil {
+	if err := c.open(func() []byte { return c.mechanisms(bindings) }); err != nil {
 		return err
 	}
 	var x exchange
@@ -55,15 +55,12 @@ func (c *conn) login(shown *x509.Certificate) error {
 }
 
 // mechanisms are the stream features before the login: RFC 6120 §6.4.1, XEP-0440 §2.
-func (c *conn) mechanisms(bindings []sasl.Binding) ([]byte, error) {
+func (c *conn) mechanisms(bindings []sasl.Binding) []byte {
 	var who xmpp.JID
 	if j, err := xmpp.ParseJID(c.peer); err == nil {
 		who = j.Bare()
 	}
-	unusable, err := c.srv.accounts.Unusable(who, c.domain)
-	if err != nil {
-		return nil, err
-	}
+	unusable := c.srv.accounts.Unusable(who, c.domain)
 	x := xmpp.NewXMLNS("mechanisms", nsSASL)
 	for _, m := range sasl.Mechanisms(len(bindings) > 0) {
 		if !slices.Contains(unusable, strings.TrimSuffix(m, "-PLUS")) {
@@ -72,13 +69,13 @@ func (c *conn) mechanisms(bindings []sasl.Binding) ([]byte, error) {
 	}
 	b := x.Bytes()
 	if len(bindings) == 0 {
-		return b, nil
+		return b
 	}
 	x = xmpp.NewXMLNS("sasl-channel-binding", nsCB)
 	for _, cb := range bindings {
 		x.Open("channel-binding", "").Attr("type", cb.Type).Close()
 	}
-	return append(b, x.Bytes()...), nil
+	return append(b, x.Bytes()...)
 }
 
 // exchange is a login under way: nothing, or what the client began with auth.

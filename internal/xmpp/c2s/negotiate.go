@@ -66,7 +66,7 @@ func (c *conn) unheaded() {
 }
 
 // open reads the client's stream header and answers with ours and the features, which may depend on it.
-func (c *conn) open(features func() ([]byte, error)) error {
+func (c *conn) open(features func() []byte) error {
 	h, err := c.readHeader()
 	if err == nil {
 		err = c.checkHeader(h)
@@ -74,17 +74,13 @@ func (c *conn) open(features func() ([]byte, error)) error {
 	if err != nil {
 		return err
 	}
-	f, err := features()
-	if err != nil {
-		return err
-	}
 	x := append(c.header(), "<stream:features>"...)
-	c.send(append(append(x, f...), "</stream:features>"...), true)
+	c.send(append(append(x, features()...), "</stream:features>"...), true)
 	return nil
 }
 
-func fixed(features []byte) func() ([]byte, error) {
-	return func() ([]byte, error) { return features, nil }
+func fixed(features []byte) func() []byte {
+	return func() []byte { return features }
 }
 
 func (c *conn) readHeader() (*frame.Header, error) {
