@@ -81,23 +81,25 @@ func sunk(err error) error {
 	return sinkError{err}
 }
 
-// part is one thing that an account has. Parts that lack at the server, or that it refuses, are told to the sink as a loss.
+// part is one thing that an account has. Parts that lack at the server, or that it refuses, are told to the sink as a loss, but for those without
+// which there is no move.
 type part struct {
-	name string // in words
-	take func(*Session, context.Context, portable.Sink, *State) error
+	name      string // in words
+	essential bool
+	take      func(*Session, context.Context, portable.Sink, *State) error
 }
 
 // parts in their order. The archive takes longest, and the roster comes last, so that it is fresh.
 func parts() []part {
 	return []part{
-		{"profile", (*Session).bringVCard},
-		{"published items", (*Session).bringNodes},
-		{"private data", (*Session).bringPrivate},
-		{"blocks", (*Session).bringBlocks},
-		{"preferences of the archive", (*Session).bringPrefs},
-		{"archive", (*Session).bringArchive},
-		{"requests", (*Session).bringRequests},
-		{"contacts", (*Session).bringRoster},
+		{name: "profile", take: (*Session).bringVCard},
+		{name: "published items", take: (*Session).bringNodes},
+		{name: "private data", take: (*Session).bringPrivate},
+		{name: "blocks", take: (*Session).bringBlocks},
+		{name: "preferences of the archive", take: (*Session).bringPrefs},
+		{name: "archive", take: (*Session).bringArchive},
+		{name: "requests", take: (*Session).bringRequests},
+		{name: "contacts", essential: true, take: (*Session).bringRoster},
 	}
 }
 
@@ -111,7 +113,10 @@ func Bring(ctx context.Context, c Config, sink portable.Sink, opt Options) (Coun
 	if err != nil {
 		return st.counts, err
 	}
-	if err := sink.User(opt.User); err != nil {
+	if _, err = s.roster(ctx); err == nil {
+		err = sink.User(opt.User)
+	}
+	if err != nil {
 		_ = s.Close()
 		return st.counts, err
 	}
@@ -128,6 +133,8 @@ func Bring(ctx context.Context, c Config, sink portable.Sink, opt Options) (Coun
 		}
 		if st.progress() > before {
 			failures = 0
+		} else if !Again(err) {
+			return st.counts, err
 		}
 		for s = nil; s == nil; {
 			if failures++; ctx.Err() != nil || failures > opt.Tries {
@@ -179,7 +186,7 @@ func (s *Session) Bring(ctx context.Context, sink portable.Sink, st *State, prog
 		case err == nil:
 			st.done[p.name] = true
 			continue
-		case refused(err):
+		case refused(err) && !p.essential:
 			st.done[p.name] = true
 			if err := sunk(sink.Unknown(portable.Loss{What: p.name, Why: "the old server answered: " + err.Error()})); err != nil {
 				return err
@@ -192,7 +199,7 @@ func (s *Session) Bring(ctx context.Context, sink portable.Sink, st *State, prog
 			st.tries[p.name] = 0
 		}
 		// The server may be unable to give this one part: then it must not keep the others from coming.
-		if limit := maxTries; st.tries[p.name] >= limit || !e.Again() {
+		if (st.tries[p.name] >= maxTries || !e.Again()) && !p.essential {
 			st.done[p.name] = true
 			if err := sunk(sink.Unknown(portable.Loss{What: p.name, Why: e.Error()})); err != nil {
 				return err
@@ -284,6 +291,7 @@ func (s *Session) bringRoster(ctx context.Context, sink portable.Sink, st *State
 	if err != nil {
 		return err
 	}
+	st.counts.Contacts = 0
 	for _, item := range c.list() {
 		if err := sunk(sink.Roster(item)); err != nil {
 			return err

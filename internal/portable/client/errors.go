@@ -120,7 +120,7 @@ func tooMuch(format string, args ...any) *Error {
 func at(host string, err error) error {
 	var mine *Error
 	var own sinkError
-	if err == nil || errors.Is(err, context.Canceled) || refused(err) || errors.As(err, &own) {
+	if err == nil || errors.Is(err, context.Canceled) || errors.As(err, &own) {
 		return err
 	}
 	if errors.As(err, &mine) {
@@ -130,6 +130,9 @@ func at(host string, err error) error {
 		with := *mine
 		with.Host = host
 		return &with
+	}
+	if refused(err) {
+		return err
 	}
 	kind, text := classify(err)
 	return &Error{Kind: kind, Host: host, Text: text, Err: err}

@@ -78,6 +78,8 @@ func (c *Config) login(conn *tls.Conn) (s *Session, err error) {
 			return mellium.StreamConfig{Features: []mellium.StreamFeature{a.bindings(), a.sasl(), mellium.BindResource()}}
 		}))
 	switch {
+	case err != nil && tape.err != nil: // encoding/xml makes a fault of syntax of it
+		return nil, tape.err
 	case err != nil:
 		return nil, a.explain(err)
 	case session.State()&mellium.Authn == 0 || !a.done: // an empty list of features would have been enough for mellium
@@ -97,6 +99,7 @@ type tape struct {
 	*tls.Conn
 	read  []byte
 	total int
+	err   error // why nothing more came
 }
 
 func (t *tape) Read(p []byte) (int, error) {
@@ -114,10 +117,12 @@ func (t *tape) Read(p []byte) (int, error) {
 // ReadByte keeps encoding/xml from buffering.
 func (t *tape) ReadByte() (byte, error) {
 	if t.total++; t.total > maxNegotiation {
-		return 0, tooMuch("more than %d bytes before the login was complete", maxNegotiation)
+		t.err = tooMuch("more than %d bytes before the login was complete", maxNegotiation)
+		return 0, t.err
 	}
 	var b [1]byte
 	if _, err := io.ReadFull(t.Conn, b[:]); err != nil {
+		t.err = err
 		return 0, err
 	}
 	t.read = append(t.read, b[0])

@@ -38,9 +38,11 @@ func (s *Session) roster(ctx context.Context) (*contacts, error) {
 	}
 	if err != nil {
 		s.contacts = nil
-		return nil, err
 	}
-	return c, nil
+	if refused(err) {
+		err = &Error{Kind: Broken, Host: s.c.Account.Domain, Text: "it does not give the contact list (" + err.Error() + ")", Err: err}
+	}
+	return c, err
 }
 
 // push takes the items of an answer or a push (RFC 6121 §2.1).
