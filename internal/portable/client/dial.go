@@ -98,7 +98,7 @@ func (c *Config) try(ctx context.Context, t target, ascii string) (*tls.Conn, er
 	defer cancel()
 	dial := c.Dial
 	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
+		dial = (&net.Dialer{Resolver: c.Resolver}).DialContext
 	}
 	conn, err := dial(ctx, "tcp", t.address)
 	if err != nil {

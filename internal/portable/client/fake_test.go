@@ -207,6 +207,13 @@ func (c *fakeConn) result(el *frame.Element, payload string) bool {
 	return true
 }
 
+func (f *fake) connections() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conns
+}
+
+// all is every stanza that came.
 func (f *fake) all() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -223,4 +230,11 @@ func kind(err error) string {
 		return string(e.Kind)
 	}
 	return err.Error()
+}
+
+// nowhere is a resolver whose name server can not be reached.
+func nowhere() *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("no network")
+	}}
 }

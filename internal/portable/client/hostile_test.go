@@ -441,6 +441,7 @@ func TestResume(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		f.wg.Wait()
 		seen := map[string]bool{}
 		for _, line := range n.with("archived ") {
 			id := strings.Fields(line)[1]
@@ -476,6 +477,7 @@ func TestPartThatBreaks(t *testing.T) {
 		if _, err := client.Bring(t.Context(), f.config(), n, client.Options{}); err != nil {
 			t.Fatal(err)
 		}
+		f.wg.Wait()
 		if len(n.with("roster ")) != 3 || len(n.with("loss profile: ")) != 1 || n.ended != 1 {
 			t.Error(n.text())
 		}
@@ -510,8 +512,8 @@ func TestFullSink(t *testing.T) {
 				}
 				return nil
 			}}
-			if _, err := client.Bring(t.Context(), f.config(), n, client.Options{}); !errors.Is(err, full) || f.conns != 1 {
-				t.Errorf("%s: %v, %d connections", line, err, f.conns)
+			if _, err := client.Bring(t.Context(), f.config(), n, client.Options{}); !errors.Is(err, full) || f.connections() != 1 {
+				t.Errorf("%s: %v, %d connections", line, err, f.connections())
 			}
 		})
 	}

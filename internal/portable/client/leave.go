@@ -49,12 +49,13 @@ type Mover struct {
 
 	advance  bool // the server approves in advance, RFC 6121 §3.4
 	expected map[xmpp.JID]bool
+	denied   map[xmpp.JID]bool // said no in this session
 	err      error
 }
 
 // Mover begins the part. It asks for the contact list, and becomes available with a negative priority: requests come only to such.
 func (s *Session) Mover(ctx context.Context, status string) (*Mover, error) {
-	m := &Mover{s: s, Status: status, expected: map[xmpp.JID]bool{}}
+	m := &Mover{s: s, Status: status, expected: map[xmpp.JID]bool{}, denied: map[xmpp.JID]bool{}}
 	m.advance = s.features != nil && s.features.HasChild(nsPreApprov, "sub")
 	if _, err := s.roster(ctx); err != nil {
 		return nil, err
@@ -66,8 +67,12 @@ func (s *Session) Mover(ctx context.Context, status string) (*Mover, error) {
 // heard answers the request of a contact who is expected: he was one before (XEP-0283 §publish-notification).
 func (m *Mover) heard(ctx context.Context, el *frame.Element) {
 	from, err := xmpp.ParseJID(el.Attr("from"))
-	if err == nil && el.Attr("type") == "subscribe" && m.expected[from.Bare()] {
+	switch {
+	case err != nil:
+	case el.Attr("type") == "subscribe" && m.expected[from.Bare()]:
 		m.err = m.presence(ctx, "subscribed", from.Bare())
+	case el.Attr("type") == "unsubscribed":
+		m.denied[from.Bare()] = true
 	}
 }
 
@@ -87,28 +92,33 @@ func (m *Mover) Tell(ctx context.Context, c Contact) (Report, error) {
 		}
 		return Report{}, err
 	}
-	now, _ := m.s.Contact(j)
-	wanted := c.Sub.From() || c.Approved
-	if wanted && !now.Sub.From() {
-		if m.expected[j] = true; m.advance && !now.Approved {
-			if err := m.presence(ctx, "subscribed", j); err != nil {
-				return Report{}, err
-			}
-		}
-	}
-	due := !c.Asked
-	if now.Ask {
-		due = m.AskAgain
-	}
-	if asks := c.Sub.To() || c.Ask; asks && !now.Sub.To() && due {
-		if err := m.ask(ctx, j, c); err != nil {
-			return Report{}, err
-		}
-	}
-	if err := m.sync(ctx); err != nil {
+	approves, err := m.approve(ctx, j, c)
+	if err != nil {
 		return Report{}, err
 	}
-	return m.Report(c), nil
+	asks, err := m.ask(ctx, j, c)
+	if err != nil {
+		return Report{}, err
+	}
+	// The server tells by its pushes when it is done.
+	err = m.s.idle(ctx, m.s.c.Limits.Settle, func() bool {
+		now, there := m.s.Contact(j)
+		return there && (!approves || now.Approved || now.Sub.From()) && (!asks || now.Ask || now.Sub.To() || m.denied[j])
+	})
+	return m.Report(c), err
+}
+
+// approve lets a contact see the new address who saw the old one: in advance, or, where the server can not do that, when he asks.
+func (m *Mover) approve(ctx context.Context, j xmpp.JID, c Contact) (sent bool, err error) {
+	now, _ := m.s.Contact(j)
+	if !c.Sub.From() && !c.Approved || now.Sub.From() {
+		return false, nil
+	}
+	m.expected[j] = true
+	if !m.advance || now.Approved {
+		return false, nil
+	}
+	return true, m.presence(ctx, "subscribed", j)
 }
 
 // enter puts the contact on the new list. What the user changed there since stays.
@@ -125,22 +135,21 @@ func (m *Mover) enter(ctx context.Context, j xmpp.JID, c portable.RosterItem) er
 	return err
 }
 
-// ask sends the request: with <moved/> to who saw the old address, a plain one to who had not answered the old one either.
-func (m *Mover) ask(ctx context.Context, j xmpp.JID, c Contact) error {
+// ask sends the request, where it is due: with <moved/> to who let her see him at the old address, a plain one to who had not answered that one.
+func (m *Mover) ask(ctx context.Context, j xmpp.JID, c Contact) (sent bool, err error) {
+	now, _ := m.s.Contact(j)
+	due := !c.Asked && !m.denied[j]
+	if now.Ask {
+		due = m.AskAgain
+	}
+	if !c.Sub.To() && !c.Ask || now.Sub.To() || !due {
+		return false, nil
+	}
 	p := xmpp.NewXML("presence").Attr("type", "subscribe").Attr("to", j.String())
 	if c.Sub.To() && !c.Claim.IsZero() {
 		p.Leaf("status", "", m.Status).Open("moved", nsMoved).Leaf("old-jid", "", c.Claim.String()).Close()
 	}
-	return m.s.send(ctx, p.Bytes())
-}
-
-// sync waits until the server has handled what was sent, so that its pushes are in.
-func (m *Mover) sync(ctx context.Context) error {
-	_, err := m.s.ask(ctx, query{typ: "get", raw: xmpp.NewXMLNS("query", nsInfo).Bytes()})
-	if refused(err) {
-		return nil
-	}
-	return err
+	return true, m.s.send(ctx, p.Bytes())
 }
 
 // Report tells how it stands with a contact now.
@@ -175,7 +184,7 @@ func (m *Mover) Report(c Contact) Report {
 func (m *Mover) Wait(ctx context.Context, d time.Duration) error {
 	until := time.Now().Add(d)
 	for left := d; left > 0; left = time.Until(until) {
-		if err := m.s.idle(ctx, left); err != nil {
+		if err := m.s.idle(ctx, left, nil); err != nil {
 			return err
 		}
 	}

@@ -266,7 +266,7 @@ func (s *Session) request(ctx context.Context, el *frame.Element) error {
 func (s *Session) settle(ctx context.Context) error {
 	for _, pause := range []time.Duration{0, s.c.Limits.Settle} {
 		if pause > 0 {
-			if err := s.idle(ctx, pause); err != nil {
+			if err := s.idle(ctx, pause, nil); err != nil {
 				return err
 			}
 		}
@@ -278,10 +278,13 @@ func (s *Session) settle(ctx context.Context) error {
 	return nil
 }
 
-// idle reads for a time.
-func (s *Session) idle(ctx context.Context, d time.Duration) error {
+// idle reads for a time, or until what is waited for has come; nil waits for nothing.
+func (s *Session) idle(ctx context.Context, d time.Duration, come func() bool) error {
 	until := time.Now().Add(d)
 	for range s.c.Limits.Stray {
+		if come != nil && come() || !time.Now().Before(until) {
+			return nil
+		}
 		el, err := s.next(ctx, until)
 		var e *Error
 		switch {
@@ -292,9 +295,6 @@ func (s *Session) idle(ctx context.Context, d time.Duration) error {
 		}
 		if err := s.unasked(ctx, el); err != nil {
 			return err
-		}
-		if !time.Now().Before(until) {
-			return nil
 		}
 	}
 	return s.fail(ctx, tooMuch("more than %d stanzas that nobody asked for", s.c.Limits.Stray))
