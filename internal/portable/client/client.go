@@ -35,6 +35,7 @@ const (
 	nsData      = "jabber:x:data"
 	nsRSM       = "http://jabber.org/protocol/rsm"
 	nsForward   = "urn:xmpp:forward:0"
+	nsOffline   = "http://jabber.org/protocol/offline"
 	nsDelay     = "urn:xmpp:delay"
 	nsMoved     = "urn:xmpp:moved:1"
 	nsPreApprov = "urn:xmpp:features:pre-approval"

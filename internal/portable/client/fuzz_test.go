@@ -45,6 +45,8 @@ func (d discard) Archived(m portable.Archived) error {
 	return nil
 }
 
+func (d discard) Offline(b []byte) error { return d.Pending(b) }
+
 func (d discard) Pending(b []byte) error {
 	if _, err := frame.Parse(b, frame.NSClient, frame.Limits{Children: 60_000}); err != nil {
 		d.t.Errorf("%q: %v", b, err)
@@ -71,12 +73,14 @@ func FuzzStanza(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s := &Session{c: &Config{Limits: Limits{}.orDefault()}, me: xmpp.MustJID("juliet@old.example/x"), sm: true}
+		s := &Session{c: &Config{Limits: Limits{}.orDefault()}, me: xmpp.MustJID("juliet@old.example/x")}
 		st, sink := &State{done: map[string]bool{}}, discard{t: t}
 		p := &page{s: s, sink: sink, st: st, ns: "urn:xmpp:mam:2", query: "q", ids: map[string]bool{}}
 		_, _ = p.result(el)
-		_ = s.pending(el, sink, st, map[xmpp.JID]bool{})
-		s.delayed(el)
+		w := &waiting{s: s, sink: sink, st: st, seen: map[xmpp.JID]bool{}, flexible: true}
+		_, _ = w.pending(el), w.message(el)
+		s.sm = true
+		_ = w.message(el)
 		_ = refusal(el.Node())
 		_ = streamError(el)
 		n := firstChild(el.Node())
