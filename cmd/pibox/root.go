@@ -75,6 +75,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		serveCmd(a),
 		userCmd(a),
+		moveCmd(a),
 		statusCmd(a),
 		authorityCmd(a),
 		backupCmd(a),

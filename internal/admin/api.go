@@ -40,6 +40,20 @@ type API interface {
 	// UserPush sets what an account's push services are told of messages, and
 	// returns that and who they are. Errors: CodeInvalid, CodeNotFound.
 	UserPush(ctx context.Context, req UserPushRequest) (UserPushResponse, error)
+	// MovePlan tells what a move would do, and changes nothing. It may take a minute. Errors: CodeInvalid, CodeNotFound.
+	MovePlan(ctx context.Context, req MovePlanRequest) (MovePlanResponse, error)
+	// MoveStart starts a move. Errors: CodeInvalid, CodeNotFound, CodeExists (another move), CodeFailed (not announced; a box that is held).
+	MoveStart(ctx context.Context, req MoveStartRequest) (MoveStartResponse, error)
+	// MoveFamily moves the accounts of a domain. Errors: as MoveStart; CodeExists also for accounts that are there.
+	MoveFamily(ctx context.Context, req MoveFamilyRequest) (MoveFamilyResponse, error)
+	// MoveStatus tells how moves go. Errors: CodeNotFound.
+	MoveStatus(ctx context.Context, req MoveStatusRequest) (MoveStatusResponse, error)
+	// MoveCancel stops a move. Errors: CodeNotFound.
+	MoveCancel(ctx context.Context, req MoveCancelRequest) (MoveCancelResponse, error)
+	// MoveUndo takes a move back. Errors: CodeNotFound, CodeInvalid (the old account is closed).
+	MoveUndo(ctx context.Context, req MoveUndoRequest) (MoveUndoResponse, error)
+	// MoveClose closes old accounts. Errors: CodeNotFound, CodeInvalid (not announced), CodeBusy (it has to forward for longer).
+	MoveClose(ctx context.Context, req MoveCloseRequest) (MoveCloseResponse, error)
 	// Status tells how the box is.
 	Status(ctx context.Context, req StatusRequest) (StatusResponse, error)
 	// Authority returns the certificate of the family's authority. Errors:

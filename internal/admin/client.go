@@ -52,6 +52,41 @@ func (c *Client) UserPush(ctx context.Context, req UserPushRequest) (UserPushRes
 	return Do[UserPushResponse](ctx, c, methodUserPush, req, nil)
 }
 
+// MovePlan implements API.
+func (c *Client) MovePlan(ctx context.Context, req MovePlanRequest) (MovePlanResponse, error) {
+	return Do[MovePlanResponse](ctx, c, methodMovePlan, req, nil)
+}
+
+// MoveStart implements API.
+func (c *Client) MoveStart(ctx context.Context, req MoveStartRequest) (MoveStartResponse, error) {
+	return Do[MoveStartResponse](ctx, c, methodMoveStart, req, nil)
+}
+
+// MoveFamily implements API.
+func (c *Client) MoveFamily(ctx context.Context, req MoveFamilyRequest) (MoveFamilyResponse, error) {
+	return Do[MoveFamilyResponse](ctx, c, methodMoveFamily, req, nil)
+}
+
+// MoveStatus implements API.
+func (c *Client) MoveStatus(ctx context.Context, req MoveStatusRequest) (MoveStatusResponse, error) {
+	return Do[MoveStatusResponse](ctx, c, methodMoveStatus, req, nil)
+}
+
+// MoveCancel implements API.
+func (c *Client) MoveCancel(ctx context.Context, req MoveCancelRequest) (MoveCancelResponse, error) {
+	return Do[MoveCancelResponse](ctx, c, methodMoveCancel, req, nil)
+}
+
+// MoveUndo implements API.
+func (c *Client) MoveUndo(ctx context.Context, req MoveUndoRequest) (MoveUndoResponse, error) {
+	return Do[MoveUndoResponse](ctx, c, methodMoveUndo, req, nil)
+}
+
+// MoveClose implements API.
+func (c *Client) MoveClose(ctx context.Context, req MoveCloseRequest) (MoveCloseResponse, error) {
+	return Do[MoveCloseResponse](ctx, c, methodMoveClose, req, nil)
+}
+
 // Status implements API.
 func (c *Client) Status(ctx context.Context, req StatusRequest) (StatusResponse, error) {
 	return Do[StatusResponse](ctx, c, methodStatus, req, nil)

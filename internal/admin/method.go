@@ -15,6 +15,13 @@ const (
 	methodUserPassword = "user.password"
 	methodUserRemove   = "user.remove"
 	methodUserPush     = "user.push"
+	methodMovePlan     = "move.plan"
+	methodMoveStart    = "move.start"
+	methodMoveFamily   = "move.family"
+	methodMoveStatus   = "move.status"
+	methodMoveCancel   = "move.cancel"
+	methodMoveUndo     = "move.undo"
+	methodMoveClose    = "move.close"
 	methodStatus       = "status"
 	methodAuthority    = "authority"
 	methodBackup       = "backup"
@@ -36,6 +43,13 @@ func Methods(api API) []Method {
 		Call(methodUserPassword, api.UserPassword),
 		Call(methodUserRemove, api.UserRemove),
 		Call(methodUserPush, api.UserPush),
+		Call(methodMovePlan, api.MovePlan),
+		Call(methodMoveStart, api.MoveStart),
+		Call(methodMoveFamily, api.MoveFamily),
+		Call(methodMoveStatus, api.MoveStatus),
+		Call(methodMoveCancel, api.MoveCancel),
+		Call(methodMoveUndo, api.MoveUndo),
+		Call(methodMoveClose, api.MoveClose),
 		Call(methodStatus, api.Status),
 		Call(methodAuthority, api.Authority),
 		Stream(methodBackup, api.Backup),

@@ -73,13 +73,17 @@ func (b *Box) features() []feature {
 		{"entity time, XEP-0202", func() { xtime.Register(r, time.Local) }},
 		{"last activity, XEP-0012", func() { last.Register(r) }},
 		{"moved, XEP-0283", func() {
-			b.Moved = moved.Register(r, moved.Needs{Roster: b.roster, Presence: b.presence, Blocks: b.blocking, Inbox: b.delivery, Events: b.pep}, moved.Options{
+			b.Moved = moved.Register(r, moved.Needs{
+				Roster: b.roster, Presence: b.presence, Blocks: b.blocking, Inbox: b.delivery, Events: b.pep, Messages: b.delivery, Accounts: b.Accounts,
+			}, moved.Options{
 				Log: b.log, Timeout: c.Moved.VerifyTimeout.D(), AcceptDialback: c.Moved.AcceptDialback,
 				PerSender: c.Moved.PerSender, PerDomain: c.Moved.PerDomain, Total: c.Moved.Total, InFlight: c.Moved.InFlight,
 				RetryMin: c.Moved.RetryMin.D(), RetryMax: c.Moved.RetryMax.D(),
 				StatementDelay: c.Moved.StatementDelay.D(), Language: c.Language,
+				Forwarding: days(c.Moved.ForwardingDays), Close: b.Forward,
 			})
 			b.roster.OnChange(b.contactChanged)
+			b.roster.OnResend(b.Moved.Resend)
 			b.pep.Hook(moved.NS, pep.NodeHook{
 				Publish: b.Moved.Publish, Retract: b.Moved.Retract, CanRead: b.Moved.CanRead, Served: b.Moved.Served,
 			})
@@ -88,8 +92,8 @@ func (b *Box) features() []feature {
 }
 
 // contactChanged tells Moved of changes in rosters. A contact who gives an account up shows how its move goes on.
-func (b *Box) contactChanged(tx *store.Tx, _ *xmpp.Out, c roster.Change) {
-	b.Moved.ContactChanged(tx, c.Account, c.Contact, c.Old, c.Now, c.WasPending && !c.Pending)
+func (b *Box) contactChanged(tx *store.Tx, out *xmpp.Out, c roster.Change) {
+	b.Moved.ContactChanged(tx, out, c.Account, c.Contact, c.Old, c.Now, c.WasPending && !c.Pending, c.ByContact)
 	if c.ByContact && ((c.Old.Sub.To() && !c.Now.Sub.To()) || (c.Old.Sub.From() && !c.Now.Sub.From())) {
 		b.Moved.ContactLeft(tx, c.Account, c.Contact)
 	}

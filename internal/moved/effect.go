@@ -37,6 +37,7 @@ func (m *Moved) follow(tx *store.Tx, out *xmpp.Out, k claimKey, known bool) erro
 		m.askBack(tx, out, k)
 	}
 	m.join(tx, k.account, k.new)
+	m.contactMoved(tx, out, k.account, k.old, k.new)
 	m.needs.Inbox.Queue(tx, out, k.account, m.noticeFollowed(k, item.Name))
 	return nil
 }

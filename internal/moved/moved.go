@@ -9,12 +9,14 @@
 package moved
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/frame"
 )
 
 // NS is the namespace of Moved 2.0 and the name of the PEP node that holds a moved statement.
@@ -29,6 +31,10 @@ type Roster interface {
 	Put(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID, item store.RosterItem)
 	// CanKeep tells whether a subscription request can be kept until it is answered; its error is what the sender is to be told.
 	CanKeep(tx *store.Tx, st *xmpp.Stanza) error
+	// Remove removes an item with a push, and tells the contact what ends by it.
+	Remove(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID)
+	// Forget ends a request that awaits the account's answer; nobody is told.
+	Forget(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID)
 	// InboundRequest does what RFC 6121 §3.1.3 does with a subscription request.
 	InboundRequest(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error
 }
@@ -44,6 +50,19 @@ type Presence interface {
 // Blocks is what Moved needs of the blocking feature.
 type Blocks interface {
 	Blocked(tx *store.Tx, account, who xmpp.JID) bool
+	// Add takes over whom the account blocked at its old address.
+	Add(tx *store.Tx, out *xmpp.Out, account xmpp.JID, list []xmpp.JID)
+}
+
+// Messages sends a message in the name of an account of ours, durably.
+type Messages interface {
+	Say(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza) error
+}
+
+// Accounts makes the new account of a member who moves within the box.
+type Accounts interface {
+	// Copy makes an account with the password and the role of another one.
+	Copy(tx *store.Tx, out *xmpp.Out, from, to xmpp.JID) error
 }
 
 // Inbox takes a message for an account durably, in the transaction, and delivers it as soon as a resource can take it.
@@ -55,6 +74,9 @@ type Inbox interface {
 type Events interface {
 	// SendLast tells everybody who listens of the newest item of a node that is served from now on.
 	SendLast(tx *store.Tx, out *xmpp.Out, account xmpp.JID, node string)
+	// PublishFor and RetractFor do in an account's name what its clients can.
+	PublishFor(tx *store.Tx, out *xmpp.Out, account xmpp.JID, node, id string, payload *frame.Node) error
+	RetractFor(tx *store.Tx, out *xmpp.Out, account xmpp.JID, node, id string)
 }
 
 // Options and limits, with their defaults.
@@ -72,6 +94,12 @@ type Options struct {
 	RetryMin, RetryMax time.Duration
 	// StatementDelay is how long a published statement waits before it is served, so that the owner can cancel it. Default 0.
 	StatementDelay time.Duration
+	// Forwarding is how long at least an old account tells where it went before it is closed. Default 90 days.
+	Forwarding time.Duration
+	// Close closes an account that moved, with all that hangs on it.
+	Close func(account xmpp.JID) error
+	// Steps hang on every job, in this order.
+	Steps []Step
 	// Language of notices to users whose own language is not known: a code like "de". Default "en".
 	Language string
 }
@@ -91,7 +119,7 @@ func (o *Options) defaults() {
 	for _, d := range []struct {
 		v   *time.Duration
 		def time.Duration
-	}{{&o.Timeout, 30 * time.Second}, {&o.RetryMin, 30 * time.Second}, {&o.RetryMax, 6 * time.Hour}} {
+	}{{&o.Timeout, 30 * time.Second}, {&o.Forwarding, 90 * 24 * time.Hour}, {&o.RetryMin, 30 * time.Second}, {&o.RetryMax, 6 * time.Hour}} {
 		if *d.v <= 0 {
 			*d.v = d.def
 		}
@@ -105,6 +133,8 @@ type Needs struct {
 	Blocks   Blocks
 	Inbox    Inbox
 	Events   Events
+	Messages Messages
+	Accounts Accounts
 }
 
 // Moved is the feature.
@@ -117,24 +147,33 @@ type Moved struct {
 	mu      sync.Mutex
 	running map[claimKey]*query
 	limits  limits
+	runs    map[xmpp.JID]*run // by new address
+	closing *time.Timer
 	stopped bool
+
+	pace  pace
+	steps []Step
 }
 
 // Register hangs Moved on the router. Call Start when the router can send.
 func Register(r *xmpp.Router, needs Needs, opt Options) *Moved {
 	opt.defaults()
-	m := &Moved{r: r, opt: opt, needs: needs, running: map[claimKey]*query{}}
+	m := &Moved{r: r, opt: opt, needs: needs, running: map[claimKey]*query{}, runs: map[xmpp.JID]*run{}}
+	m.steps = append([]Step{{"contents", true, m.copyContents}, {"bookmarks", false, m.moveBookmarks}}, opt.Steps...)
 	m.limits = limits{perSender: opt.PerSender, perDomain: opt.PerDomain, total: opt.Total}
 	m.outbox = newOutbox(r, opt)
+	m.outbox.gaveUp = m.unreached
 	r.HandleTx(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.Presence, Type: "subscribe", NS: NS, Name: "moved"}, m.arrive)
 	r.FilterIn(m.outbox.bounced)
 	r.FilterIn(m.forward)
 	r.FilterIn(m.heardGone)
+	r.FilterIn(m.answeredError)
 	r.Announce(xmpp.ToAccount, NS)
+	r.Announce(xmpp.ToServer, NS) // who plans a move asks as a stranger
 	return m
 }
 
-// Start takes up what a stop or a crash left: claims are verified again (row 5), the outbox is sent again (row 12), statements wait on.
+// Start takes up what a stop or a crash left: claims are verified again (row 5), the outbox is sent again (row 12), statements wait on, jobs go on.
 func (m *Moved) Start() error {
 	var waiting []claimKey
 	delayed := map[xmpp.JID]time.Time{}
@@ -160,13 +199,21 @@ func (m *Moved) Start() error {
 	for _, k := range waiting {
 		m.verify(k)
 	}
-	return m.outbox.start()
+	return errors.Join(m.outbox.start(), m.startJobs())
 }
 
 // Stop ends timers; what is durable goes on at the next Start.
 func (m *Moved) Stop() {
 	m.mu.Lock()
 	m.stopped = true
+	for _, s := range m.runs {
+		if s.timer != nil {
+			s.timer.Stop()
+		}
+	}
+	if m.closing != nil {
+		m.closing.Stop()
+	}
 	m.mu.Unlock()
 	m.outbox.stop()
 }

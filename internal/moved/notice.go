@@ -9,21 +9,24 @@ import (
 )
 
 // texts of the notices, by language.
-var texts = map[string]struct{ followed, announced, cancelled string }{
+var texts = map[string]struct{ followed, announced, cancelled, moved string }{
 	"en": {
 		"%s moved from %s to %s. Your contact list was changed accordingly; you need not do anything.",
 		"Your account announced that it moves to %s. If that was not you: remove the announcement, change your password, and tell whoever runs this box.",
 		"Your account does not announce a move any more.",
+		"My address is %s now. It was %s. Please add the new one.",
 	},
 	"de": {
 		"%s ist von %s nach %s umgezogen. Deine Kontaktliste wurde angepasst; du brauchst nichts zu tun.",
 		"Dein Konto hat seinen Umzug nach %s angekündigt. Falls du das nicht warst: Nimm die Ankündigung zurück, ändere dein Passwort und sag es der Person, die diese Box betreibt.",
 		"Dein Konto kündigt keinen Umzug mehr an.",
+		"Meine Adresse ist jetzt %s. Bisher war sie %s. Bitte nimm die neue auf.",
 	},
 	"fr": {
 		"%s a déménagé de %s à %s. Votre liste de contacts a été adaptée ; vous n’avez rien à faire.",
 		"Votre compte a annoncé son déménagement vers %s. Si ce n’était pas vous : retirez l’annonce, changez votre mot de passe et prévenez la personne qui gère cette box.",
 		"Votre compte n’annonce plus de déménagement.",
+		"Mon adresse est maintenant %s. C’était %s. Merci d’ajouter la nouvelle.",
 	},
 }
 
@@ -46,6 +49,20 @@ func (m *Moved) noticeCancelled(account xmpp.JID) *xmpp.Stanza {
 	lang := m.language(account)
 	return notice(account, lang, texts[lang].cancelled)
 }
+
+// sayMoved is what a contact reads whose server or client knows nothing of moves.
+func sayMoved(lang, old, new string) string { return fmt.Sprintf(texts[lang].moved, new, old) }
+
+// boxLanguage is that of what goes to people on other servers.
+func (m *Moved) boxLanguage() string {
+	lang, _, _ := strings.Cut(strings.ToLower(m.opt.Language), "-")
+	if _, ok := texts[lang]; ok {
+		return lang
+	}
+	return "en"
+}
+
+func newMessageID() string { return "moved-" + strings.ToLower(rand.Text()[:12]) }
 
 // language is that of one of the user's devices, as far as it says, else the box's.
 func (m *Moved) language(account xmpp.JID) string {

@@ -27,23 +27,34 @@ func (m *Moved) Publish(tx *store.Tx, out *xmpp.Out, account xmpp.JID, id string
 	case to == account:
 		return xmpp.Errorf(stanza.BadRequest, "an account can not move to itself")
 	}
+	if mv, again := store.Moves.Get(tx, account.String()); again && mv.To == to.String() {
+		return nil // repeated: nothing changes, nobody is told twice
+	}
 	acc, _ := store.Accounts.Get(tx, account.String())
 	if acc.Restricted {
 		return xmpp.Errorf(stanza.Forbidden, "this account may not announce a move; ask whoever runs this box")
 	}
+	m.forwards(tx, out, account, to)
+	m.strayed(tx, account.String(), to.String())
+	return nil
+}
+
+// forwards begins the forwarding of an account, and tells its owner.
+func (m *Moved) forwards(tx *store.Tx, out *xmpp.Out, account, to xmpp.JID) {
 	now := time.Now()
-	mv, again := store.Moves.Get(tx, account.String())
-	if again && mv.To == to.String() {
-		return nil // repeated: nothing changes, nobody is told twice
+	mv, _ := store.Moves.Get(tx, account.String())
+	mv.To = to.String()
+	if mv.Closed {
+		store.Moves.Put(tx, account.String(), mv)
+		return
 	}
-	mv.To, mv.Published, mv.Visible = to.String(), now, now.Add(m.opt.StatementDelay)
+	mv.Published, mv.Visible = now, now.Add(m.opt.StatementDelay)
 	m.freeze(tx, account, &mv, anySub)
 	store.Moves.Put(tx, account.String(), mv)
 	m.needs.Inbox.Queue(tx, out, account, m.noticeAnnounced(account, to))
 	if m.opt.StatementDelay > 0 {
 		out.After(func() { m.serveAt(account, mv.Visible) })
 	}
-	return nil
 }
 
 // serveAt tells who listens of a delayed statement when its time has come. What a stop prevents is made up for: a statement that is served is
@@ -71,6 +82,7 @@ func (m *Moved) Retract(tx *store.Tx, out *xmpp.Out, account xmpp.JID) {
 		return
 	}
 	store.Moves.Delete(tx, account.String())
+	m.strayed(tx, account.String(), "")
 	m.needs.Inbox.Queue(tx, out, account, m.noticeCancelled(account))
 }
 
@@ -180,7 +192,8 @@ func (m *Moved) gone(account xmpp.JID, rq *xmpp.Request) {
 		return
 	}
 	old := rq.From.Bare()
-	m.r.Submit(256, func(tx *store.Tx, _ *xmpp.Out) error {
+	m.r.Submit(256, func(tx *store.Tx, out *xmpp.Out) error {
+		m.contactMoved(tx, out, account, old, to)
 		mv, ok := store.Moves.Get(tx, account.String())
 		item, _ := m.needs.Roster.Item(tx, account, old)
 		if !ok || !anySub(item.Sub) || !m.isReader(tx, mv, account, old, false) || mv.Gone[old.String()] != "" {

@@ -19,6 +19,8 @@ type Outbox struct {
 	r                  *xmpp.Router
 	log                *slog.Logger
 	retryMin, retryMax time.Duration
+	// gaveUp is told of an entry whose time is over.
+	gaveUp func(tx *store.Tx, out *xmpp.Out, e store.OutboxEntry)
 
 	mu      sync.Mutex
 	lanes   map[lane]*laneState
@@ -55,15 +57,22 @@ func newOutbox(r *xmpp.Router, opt Options) *Outbox {
 	return &Outbox{r: r, log: opt.Log, retryMin: opt.RetryMin, retryMax: opt.RetryMax, lanes: map[lane]*laneState{}}
 }
 
-// Send sends a subscription stanza, durably where it leaves the box. A local recipient's side changes in the same transaction.
-func (o *Outbox) Send(tx *store.Tx, out *xmpp.Out, typ string, from, to xmpp.JID) {
-	st := xmpp.Make(xmpp.NewXML("presence").Attr("type", typ).Attr("id", outboxID+strings.ToLower(rand.Text()[:12])).
-		Attr("from", from.String()).Attr("to", to.String()).Bytes())
+// Send sends a subscription stanza with these children, durably where it leaves the box. A local recipient's side changes in the same transaction.
+func (o *Outbox) Send(tx *store.Tx, out *xmpp.Out, typ string, from, to xmpp.JID, children ...[]byte) {
+	x := xmpp.NewXML("presence").Attr("type", typ).Attr("id", outboxID+strings.ToLower(rand.Text()[:12])).
+		Attr("from", from.String()).Attr("to", to.String())
+	for _, c := range children {
+		x.Raw(c)
+	}
+	st := xmpp.Make(x.Bytes())
 	if o.r.IsLocal(to.Domain) {
 		out.Send(st)
 		return
 	}
 	seq := store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: from.String(), To: to.String(), Queued: time.Now().UTC()})
+	if store.Held(tx) {
+		return
+	}
 	out.After(func() {
 		l, lost := lane{from.Domain, to.Domain}, o.lost()
 		o.mu.Lock()
@@ -107,9 +116,24 @@ func (o *Outbox) supersede(tx *store.Tx, account, contact xmpp.JID, now store.Ro
 			if now.Ask {
 				continue
 			}
+		case "unsubscribe":
+			if !now.Ask && !now.Sub.To() {
+				continue
+			}
 		}
 		store.Outbox.Delete(tx, key)
 	}
+}
+
+// waiting are an account's requests that other servers are not known to have, by their recipient: since when.
+func (o *Outbox) waiting(tx *store.Tx, account string) map[string]time.Time {
+	since := map[string]time.Time{}
+	for _, e := range store.Outbox.All(tx) {
+		if _, has := since[e.To]; e.From == account && !has {
+			since[e.To] = e.Queued
+		}
+	}
+	return since
 }
 
 // bounced is an inbound filter: what our own side gives back of the outbox is sent again, and no news for the user.
@@ -221,6 +245,9 @@ func (o *Outbox) resend(l lane) {
 		var seqs []uint64
 		var again []*xmpp.Stanza
 		old := 0
+		if store.Held(tx) {
+			return nil // start is called when it is not any more
+		}
 		for key, e := range store.Outbox.All(tx) {
 			if have, err := laneOf(e); err != nil {
 				return err
@@ -229,6 +256,7 @@ func (o *Outbox) resend(l lane) {
 			}
 			if time.Since(e.Queued) > giveUp {
 				store.Outbox.Delete(tx, key)
+				o.gaveUp(tx, out, e)
 				old++
 				continue
 			}

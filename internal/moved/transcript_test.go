@@ -73,6 +73,8 @@ func newBox(t testing.TB, st *store.Store, cfg config.Config, domains []string, 
 // administer is what the administrator of the box does, as "close juliet@here", and what a transcript can not say in a line.
 func administer(b *box.Box, words []string) error {
 	switch {
+	case isMove(words):
+		return move(b, words)
 	case len(words) == 5 && words[0] == "flood":
 		return flood(b.Router, words[1:])
 	case len(words) == 6 && words[0] == "long":

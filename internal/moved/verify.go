@@ -110,16 +110,20 @@ func (m *Moved) query(k claimKey) bool {
 }
 
 func (m *Moved) ask(k claimKey) {
-	m.r.Ask(xmpp.Ask{
-		From: k.account, To: k.old, Type: "get", Timeout: m.opt.Timeout,
+	m.r.Ask(m.question(k, func(reply *xmpp.Request) {
+		if reply != nil {
+			m.gone(k.account, reply)
+		}
+		m.conclude(k, m.proves(k, reply))
+	}))
+}
+
+// question asks for the statement of a claim.
+func (m *Moved) question(k claimKey, done func(reply *xmpp.Request)) xmpp.Ask {
+	return xmpp.Ask{
+		From: k.account, To: k.old, Type: "get", Timeout: m.opt.Timeout, Done: done,
 		Payload: xmpp.NewXMLNS("pubsub", nsPubSub).Open("items", "").Attr("node", NS).Open("item", "").Attr("id", "current").Bytes(),
-		Done: func(reply *xmpp.Request) {
-			if reply != nil {
-				m.gone(k.account, reply)
-			}
-			m.conclude(k, m.proves(k, reply))
-		},
-	})
+	}
 }
 
 // proves tells whether a reply proves the claim (rows 6 and 7). Id and addresses were compared by Router.Ask.
@@ -278,10 +282,11 @@ func (m *Moved) pendingClaim(tx *store.Tx, k claimKey) (st *xmpp.Stanza, hidden 
 }
 
 // ContactChanged is told of each change of a contact, in its transaction. A request that was denied or withdrawn, and a contact who was
-// removed, cancel what is being verified (row 9); what the outbox holds for the contact ends where it is not so any more.
-func (m *Moved) ContactChanged(tx *store.Tx, account, contact xmpp.JID, was, now store.RosterItem, withdrawn bool) {
+// removed, cancel what is being verified (row 9); what the outbox holds for the contact ends where it is not so any more; a job goes on.
+func (m *Moved) ContactChanged(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID, was, now store.RosterItem, withdrawn, byContact bool) {
 	if k := (claimKey{account: account, new: contact}).key(); !now.Sub.From() && (was.Sub.From() || withdrawn) && store.Claims.Has(tx, k) {
 		store.Claims.Delete(tx, k)
 	}
 	m.outbox.supersede(tx, account, contact, now)
+	m.progressed(tx, out, account, contact, was, now, byContact)
 }

@@ -245,19 +245,56 @@ func openCopy(t *testing.T, name string) *Store {
 	return s
 }
 
-// TestFreezeSchema2 wrote the fixture, once. It writes only where there is none.
-func TestFreezeSchema2(t *testing.T) {
-	path := filepath.Join("testdata", "schema2.db")
+// fixture3 is what schema 3 brought.
+func fixture3(tx *Tx, check func(what string, have, want any)) {
+	const juliet, romeo = "juliet@capulet.example", "romeo@montague.example"
+	at := func(hours int) time.Time { return fixtureTime.Add(time.Duration(hours) * time.Hour) }
+	record(tx, check, MoveJobs, juliet, MoveJob{
+		Old: "juliet@old.example", New: juliet, Family: "old.example capulet.example", Via: []string{"juliet@older.example"}, State: MoveRunning,
+		Announced: at(2), Unverified: true, Outside: true, ThenClose: true, Rooms: map[string]string{"rooms.old.example": "rooms.capulet.example"},
+		Steps: map[string]time.Time{"bookmarks": at(3)}, Created: at(0), Started: at(1), Ended: at(4),
+	})
+	record(tx, check, MoveContacts, Key(juliet, romeo), MoveContact{
+		Sub: SubBoth, Ask: true, Approved: true, Name: "Romeo ♥", Groups: []string{"Verona"}, Pending: []byte("<presence type='subscribe'/>"),
+		Member: "romeo@new.example", Claim: "juliet@older.example", Step: StepMoved, Since: at(2), Failure: "he moved", Address: "romeo@mantua.example",
+		From: "romeo@old.example", Made: true, PreApproved: true, Carried: true,
+	})
+}
+
+func TestSchema3IsReadForEver(t *testing.T) {
+	s := openCopy(t, "schema3.db")
+	if err := s.View(func(tx *Tx) error {
+		check := func(what string, have, want any) {
+			if diff := cmp.Diff(want, have); diff != "" {
+				t.Errorf("%s:\n%s", what, diff)
+			}
+		}
+		fixture(tx, check)
+		fixture2(tx, check)
+		fixture3(tx, check)
+		checkFixtureLog(t, tx)
+		if Held(tx) {
+			t.Error("a box that was not restored is held")
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFreezeSchema3 wrote the fixture, once. It writes only where there is none.
+func TestFreezeSchema3(t *testing.T) {
+	path := filepath.Join("testdata", "schema3.db")
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	tmp := filepath.Join(t.TempDir(), "schema2.db")
+	tmp := filepath.Join(t.TempDir(), "schema3.db")
 	db, err := bolt.Open(tmp, 0o644, &bolt.Options{PageSize: 4096})
 	if err != nil {
 		t.Fatal(err)
 	}
 	db.AllocSize = 4096
-	for _, write := range []func(tx *Tx){func(tx *Tx) { fixture(tx, nil); fixture2(tx, nil) }, writeFixtureLog} {
+	for _, write := range []func(tx *Tx){func(tx *Tx) { fixture(tx, nil); fixture2(tx, nil); fixture3(tx, nil) }, writeFixtureLog} {
 		if err := db.Update(func(b *bolt.Tx) error {
 			if b.Bucket([]byte(metaTable.name)) == nil {
 				if err := migrate(b, 0); err != nil {

@@ -16,6 +16,7 @@ var metaTable = Table[string]{"meta"}
 var migrations = []func(*bolt.Tx) error{
 	func(b *bolt.Tx) error { return createTables(b, schema1) },
 	toSchema2,
+	toSchema3,
 }
 
 func createTables(b *bolt.Tx, names []string) error {

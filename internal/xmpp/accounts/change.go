@@ -49,6 +49,22 @@ func exists(account xmpp.JID, old store.Account) error {
 	return refuse(ErrExists, "%s: %v", account, ErrExists)
 }
 
+// Copy makes an account of the same person at another address, within a transaction: with the same password and the same role. ErrExists and
+// ErrClosed where there is one.
+func (a *Accounts) Copy(tx *store.Tx, out *xmpp.Out, from, to xmpp.JID) error {
+	acc, err := open(tx, from)
+	if err != nil {
+		return err
+	}
+	if old, ok := store.Accounts.Get(tx, to.String()); ok {
+		return exists(to, old)
+	}
+	acc.Created = time.Now().UTC()
+	store.Accounts.Put(tx, to.String(), acc)
+	out.After(func() { a.router.SetExists(to, true) })
+	return nil
+}
+
 // newRecord derives the keys, outside of any transaction: that takes its time.
 func newRecord(password string) (acc store.Account, oneTime string, err error) {
 	if password == "" {

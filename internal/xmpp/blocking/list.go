@@ -97,6 +97,25 @@ func (b *Blocking) block(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 	return nil
 }
 
+// Add blocks for an account, within a transaction, whom it blocked elsewhere: nobody has seen it yet, so nobody is told. What is exempt, or too
+// much, is left out.
+func (b *Blocking) Add(tx *store.Tx, out *xmpp.Out, account xmpp.JID, list []xmpp.JID) {
+	var fresh []xmpp.JID
+	n := store.Blocks.Count(tx, account.String())
+	for _, j := range list {
+		if b.exempt(account, j) || store.Blocks.Has(tx, key(account, j)) || n >= b.opt.MaxEntries {
+			continue
+		}
+		store.Blocks.Put(tx, key(account, j), store.Block{Since: time.Now().UTC()})
+		fresh = append(fresh, j)
+		n++
+	}
+	if len(fresh) > 0 {
+		b.after(out, account, fresh, true)
+		b.push(out, account, "block", fresh)
+	}
+}
+
 // unblock is §3.4, and §3.5 where nobody is named.
 func (b *Blocking) unblock(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 	list, err := items(rq)

@@ -79,12 +79,11 @@ func carbon(st *xmpp.Stanza, to xmpp.JID, name string) *xmpp.Stanza {
 		Open(name, nsCarbons).Open("forwarded", nsForward).Raw(inner).Bytes())
 }
 
-// copySent shows what a session sent to others to the account's other devices.
-func (d *Delivery) copySent(by *xmpp.Session, p *posting) {
+// copySent shows what an account sent to others to its devices other than the one that did.
+func (d *Delivery) copySent(jid xmpp.JID, by *xmpp.Session, p *posting) {
 	if !p.traits.copied {
 		return
 	}
-	jid := by.JID.Bare()
 	var st *xmpp.Stanza
 	for _, s := range d.r.Sessions(jid) {
 		if s == by || !s.Marked(nsCarbons) {

@@ -25,18 +25,24 @@ func (d *Delivery) outbound(rq *xmpp.Request) error {
 	p := posting{st: d.cleaned(rq.Stanza)}
 	p.traits = look(p.st)
 	d.note(rq.Session.JID.Bare(), p.st.To, &p)
-	d.copySent(rq.Session, &p)
+	d.copySent(rq.Session.JID.Bare(), rq.Session, &p)
 	rq.Send(p.st)
 	return nil
 }
 
 // outboundTx stores what a session sends to others, once for all: the sender's archive, a recipient of ours, or the server that it is owed to.
 func (d *Delivery) outboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
-	return d.send(tx, out, rq.Session, rq.Note.(*seen).posting())
+	return d.send(tx, out, rq.Session.JID.Bare(), rq.Session, rq.Note.(*seen).posting())
 }
 
-func (d *Delivery) send(tx *store.Tx, out *xmpp.Out, s *xmpp.Session, p *posting) error {
-	sender, to := s.JID.Bare(), p.st.To
+// Say sends a message in the name of an account of ours, within a transaction, as one of its devices would.
+func (d *Delivery) Say(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza) error {
+	return d.send(tx, out, st.From.Bare(), nil, newPosting(st))
+}
+
+// send: by is the session that sent it; nil: the box did.
+func (d *Delivery) send(tx *store.Tx, out *xmpp.Out, sender xmpp.JID, by *xmpp.Session, p *posting) error {
+	to := p.st.To
 	if p.traits.archived && d.archives(tx, sender, to) {
 		p.own(sender, to.Bare(), store.Archived|store.ByOwner)
 	}
@@ -54,6 +60,6 @@ func (d *Delivery) send(tx *store.Tx, out *xmpp.Out, s *xmpp.Session, p *posting
 		}
 		out.Send(p.st.Stored(p.seq))
 	}
-	out.After(func() { d.copySent(s, p) })
+	out.After(func() { d.copySent(sender, by, p) })
 	return nil
 }

@@ -29,6 +29,17 @@ func (p *PEP) publish(tx *store.Tx, out *xmpp.Out, q *request) error {
 	if err != nil {
 		return err
 	}
+	return p.accept(tx, out, q, pub, func(n *node, id string) {
+		answer := xmpp.NewXMLNS("pubsub", NS).Open("publish", "").AttrAlways("node", n.name)
+		if pub.item != nil {
+			answer.Open("item", "").Attr("id", id).Close()
+		}
+		q.reply(out, answer.Bytes())
+	})
+}
+
+// accept does what a publication asks for. stored is called when that is written, before anybody is told of it.
+func (p *PEP) accept(tx *store.Tx, out *xmpp.Out, q *request, pub publication, stored func(n *node, id string)) error {
 	n, all, err := p.target(tx, q, pub)
 	if err != nil {
 		return err
@@ -55,11 +66,7 @@ func (p *PEP) publish(tx *store.Tx, out *xmpp.Out, q *request) error {
 			return err
 		}
 	}
-	answer := xmpp.NewXMLNS("pubsub", NS).Open("publish", "").AttrAlways("node", n.name)
-	if pub.item != nil {
-		answer.Open("item", "").Attr("id", pub.id).Close()
-	}
-	q.reply(out, answer.Bytes())
+	stored(n, pub.id)
 	if n.cfg.on("notify_retract") && n.cfg.get("publish_node_full") == "retract-oldest" {
 		p.notifyRetracted(tx, out, q.account, n, evicted)
 	}

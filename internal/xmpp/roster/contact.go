@@ -71,6 +71,14 @@ func (ro *Roster) Remove(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID) {
 	ro.part(out, account, who, old)
 }
 
+// Forget ends a request that awaits the account's answer without telling anybody.
+func (ro *Roster) Forget(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID) {
+	old := load(tx, account, who)
+	now := old
+	now.pending, now.hidden = false, false
+	ro.apply(tx, out, account, who, old, now)
+}
+
 // part tells a contact that the account has no state with him any more.
 func (ro *Roster) part(out *xmpp.Out, account, who xmpp.JID, old contact) {
 	if old.Sub.From() {

@@ -111,7 +111,7 @@ func (ro *Roster) online(s *xmpp.Session, old, now *xmpp.Stanza) {
 	}
 	if len(asked) > 0 && ro.mayResend(account) {
 		for _, to := range asked {
-			ro.r.SendFor(s, subscription("subscribe", pushID(), account, to))
+			ro.r.SendFor(s, to)
 		}
 	}
 }
@@ -122,7 +122,7 @@ type request struct {
 }
 
 // waiting reads the requests that an account is to be shown, and the contacts on other servers who have not answered its own.
-func (ro *Roster) waiting(account xmpp.JID) (requests []request, asked []xmpp.JID, err error) {
+func (ro *Roster) waiting(account xmpp.JID) (requests []request, asked []*xmpp.Stanza, err error) {
 	err = ro.r.Store.View(func(tx *store.Tx) error {
 		for _, p := range store.Pending.All(tx, account.String()) {
 			if p.Verifying {
@@ -142,13 +142,27 @@ func (ro *Roster) waiting(account xmpp.JID) (requests []request, asked []xmpp.JI
 			if err != nil {
 				return err
 			}
-			if !ro.r.IsLocal(to.Domain) {
-				asked = append(asked, to)
+			if st := ro.again(tx, account, to); st != nil {
+				asked = append(asked, st)
 			}
 		}
 		return nil
 	})
 	return requests, asked, err
+}
+
+// again is an unanswered request as it is sent once more; nil where somebody else sees to it.
+func (ro *Roster) again(tx *store.Tx, account, to xmpp.JID) *xmpp.Stanza {
+	if ro.r.IsLocal(to.Domain) {
+		return nil
+	}
+	st := subscription("subscribe", pushID(), account, to)
+	for _, f := range ro.onResend {
+		if st = f(tx, st); st == nil {
+			return nil
+		}
+	}
+	return st
 }
 
 func (ro *Roster) mayResend(account xmpp.JID) bool {

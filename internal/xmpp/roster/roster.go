@@ -85,6 +85,7 @@ type Roster struct {
 	presence Presences
 	opt      Options
 	onChange []func(tx *store.Tx, out *xmpp.Out, c Change)
+	onResend []func(tx *store.Tx, st *xmpp.Stanza) *xmpp.Stanza
 
 	seed  maphash.Seed
 	locks [64]sync.Mutex // by account: pushes and roster results of one account go out one after the other
@@ -118,6 +119,12 @@ func Register(r *xmpp.Router, p Presences, opt Options) *Roster {
 // OnChange adds a hook that runs inside the transaction of each change, after its writes; it may read, write and send.
 func (ro *Roster) OnChange(f func(tx *store.Tx, out *xmpp.Out, c Change)) {
 	ro.onChange = append(ro.onChange, f)
+}
+
+// OnResend adds a hook that is given each unanswered request which the box sends to another server again of its own accord (RFC 6121 §3.1.2); it
+// returns what is sent in its place, nil for nothing.
+func (ro *Roster) OnResend(f func(tx *store.Tx, st *xmpp.Stanza) *xmpp.Stanza) {
+	ro.onResend = append(ro.onResend, f)
 }
 
 func (ro *Roster) lock(account xmpp.JID) *sync.Mutex {

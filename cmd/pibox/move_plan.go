@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"pibox/internal/admin"
+)
+
+func movePlanCmd(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "plan OLD NEW",
+		Short: "Show what a move would do, and change nothing",
+		Long: `Show what a move would do, contact by contact: who follows by himself, who has to approve, who can
+not be reached now and why. Other servers are asked now, which may take a minute. Nothing is changed.
+
+OLD and NEW are two addresses, or two domains of this box for everybody there.`,
+		Example: "  pibox move plan juliet@old.example juliet@new.example\n  pibox move plan old.example new.example",
+		Args:    needsTwo("OLD and NEW", "juliet@old.example juliet@new.example"),
+		RunE: ran(func(ctx context.Context, args []string) error {
+			return a.showPlan(ctx, args[0], args[1])
+		}),
+	}
+	return a.jsonFlag(c)
+}
+
+func (a *app) showPlan(ctx context.Context, old, new string) error {
+	resp, err := a.client().MovePlan(ctx, admin.MovePlanRequest{Old: old, New: new})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		a.printJSONTo(a.out, resp)
+		return nil
+	}
+	for i, p := range resp.Plans {
+		if i > 0 {
+			fmt.Fprintln(a.out)
+		}
+		if err := a.printPlan(p); err != nil {
+			return err
+		}
+	}
+	for _, s := range resp.Staying {
+		fmt.Fprintf(a.out, "\n%s stays: %s.\n", s.Address, s.Why)
+	}
+	begin := "family"
+	if strings.Contains(old, "@") || !strings.Contains(old, ".") {
+		begin = "start"
+	}
+	a.say("Nothing was changed. 'pibox move %s %s %s' begins.", begin, old, new)
+	return nil
+}
+
+func (a *app) printPlan(p admin.MovePlan) error {
+	fmt.Fprintf(a.out, "%s -> %s: %s\n", p.Old, p.New, plural(len(p.Contacts), "contact"))
+	if p.Exists {
+		fmt.Fprintf(a.out, "  %s is there already: its own contacts stay as they are.\n", p.New)
+	}
+	if !p.Announced {
+		fmt.Fprintf(a.out, "  %s is not known to announce the move: until it does, everybody has to approve.\n", p.Old)
+	}
+	count := map[string]int{}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	for _, c := range p.Contacts {
+		count[c.Prospect]++
+		why := c.Why
+		if c.Request {
+			why = strings.TrimPrefix(why+"; his request waits and comes along", "; ")
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", c.Address, c.Was, c.Prospect, why)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	var sum []string
+	for _, what := range slices.Sorted(maps.Keys(count)) {
+		sum = append(sum, fmt.Sprintf("%d %s", count[what], prospect(what)))
+	}
+	if len(sum) > 0 {
+		fmt.Fprintf(a.out, "  %s.\n", strings.Join(sum, ", "))
+	}
+	return nil
+}
+
+// prospect is a word of a plan as a person says it of several.
+func prospect(what string) string {
+	switch what {
+	case "follows":
+		return "will follow by themselves"
+	case "approves":
+		return "must approve"
+	case "adds":
+		return "are told by a message"
+	case "unreachable":
+		return "can not be reached now (tried for 60 days)"
+	case "moved":
+		return "moved themselves"
+	case "kept":
+		return "come along without a question"
+	}
+	return what
+}

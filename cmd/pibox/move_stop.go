@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pibox/internal/admin"
+)
+
+func moveCancelCmd(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "cancel NEW",
+		Short: "Stop telling contacts of a move",
+		Long: `Stop telling contacts of a move. Who was reached already may still follow; nobody else is told.
+'pibox move start' goes on later. To take the move back, use 'pibox move undo'.`,
+		Example: "  pibox move cancel juliet@new.example\n  pibox move cancel new.example",
+		Args:    needs("NEW", "juliet@new.example"),
+		RunE: ran(func(ctx context.Context, args []string) error {
+			resp, err := a.client().MoveCancel(ctx, admin.MoveCancelRequest{New: args[0]})
+			if err != nil {
+				return err
+			}
+			if a.json {
+				a.printJSONTo(a.out, resp)
+				return nil
+			}
+			for _, s := range resp.Stopped {
+				fmt.Fprintf(a.out, "Stopped %s -> %s. Followed: %d. Asked already, and may still answer: %d. Not told: %d.\n",
+					s.Old, s.New, len(s.Followed), len(s.Asked), len(s.Stopped))
+			}
+			return nil
+		}),
+	}
+	return a.jsonFlag(c)
+}
+
+func moveUndoCmd(a *app) *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "undo NEW",
+		Short: "Take a move back from contacts who have not followed",
+		Long: `Take a move back: what contacts were asked and have not answered is withdrawn, the contacts that the
+move brought leave the new contact list, and the old address announces no move any more. Contacts
+who followed already hold the new address; that stays. The new account is not deleted.`,
+		Example: "  pibox move undo juliet@new.example\n  pibox move undo new.example --yes",
+		Args:    needs("NEW", "juliet@new.example"),
+		RunE: ran(func(ctx context.Context, args []string) error {
+			if !yes {
+				if err := a.confirm(ctx, "Take the move to "+args[0]+" back from everybody who has not followed?"); err != nil {
+					return err
+				}
+			}
+			resp, err := a.client().MoveUndo(ctx, admin.MoveUndoRequest{New: args[0]})
+			if err != nil {
+				return err
+			}
+			if a.json {
+				a.printJSONTo(a.out, resp)
+				return nil
+			}
+			for _, s := range resp.Undone {
+				fmt.Fprintf(a.out, "Took %s -> %s back from %s.\n", s.Old, s.New, plural(len(s.Stopped), "contact"))
+				if len(s.Followed) > 0 {
+					fmt.Fprintf(a.out, "  These followed already and hold %s: %s.\n", s.New, strings.Join(s.Followed, ", "))
+				}
+				if s.Statement == "elsewhere" {
+					fmt.Fprintf(a.out, "  %s may still announce the move: take that back there, with its owner's client.\n", s.Old)
+				}
+			}
+			return nil
+		}),
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return a.jsonFlag(c)
+}
+
+func moveCloseCmd(a *app) *cobra.Command {
+	var req admin.MoveCloseRequest
+	var yes bool
+	c := &cobra.Command{
+		Use:   "close OLD",
+		Short: "Close an old account, so that it only tells where it went",
+		Long: `Close an old account of this box, or all of a domain that are due: nobody logs in any more, its
+messages are deleted, and its contacts are told the new address when they ask. Its name is never
+given again. That is done when it has forwarded for 90 days, or as long as the configuration
+says; --now does not wait, and whoever has not followed has to be told by hand.`,
+		Example: "  pibox move close juliet@old.example\n  pibox move close old.example\n  pibox move close juliet@old.example --now",
+		Args:    needs("OLD", "juliet@old.example"),
+		RunE: ran(func(ctx context.Context, args []string) error {
+			req.Old = args[0]
+			if !yes {
+				warning := ""
+				if req.Now {
+					warning = "Contacts who have not followed yet may lose you. "
+				}
+				if err := a.confirm(ctx, warning+"Close "+req.Old+" and delete its messages? This can not be undone."); err != nil {
+					return err
+				}
+			}
+			resp, err := a.client().MoveClose(ctx, req)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				a.printJSONTo(a.out, resp)
+				return nil
+			}
+			for _, x := range resp.Closed {
+				fmt.Fprintf(a.out, "Closed %s; its contacts are told its new address %s. %s logged out.\n", x.Address, x.MovedTo, plural(x.Ended, "device"))
+			}
+			return nil
+		}),
+	}
+	c.Flags().BoolVar(&req.Now, "now", false, "do not wait until it has forwarded for long enough")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return a.jsonFlag(c)
+}

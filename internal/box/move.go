@@ -1,0 +1,326 @@
+package box
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"pibox/internal/admin"
+	"pibox/internal/moved"
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/accounts"
+)
+
+// toldMove turns an error of a move into one for the person who asked.
+func toldMove(err error) error {
+	var refused *xmpp.StanzaError
+	switch {
+	case errors.Is(err, moved.ErrBusy):
+		return admin.Errorf(admin.CodeExists, "%v", err).Then("'pibox move status --all' shows it.")
+	case errors.Is(err, moved.ErrExists):
+		return admin.Errorf(admin.CodeExists, "%v", err).Then("If they are the same people: add --merge. Their contacts there stay.")
+	case errors.Is(err, moved.ErrNoJob):
+		return admin.Errorf(admin.CodeNotFound, "%v", err).Then("'pibox move status --all' shows all moves.")
+	case errors.Is(err, moved.ErrUnverified):
+		return admin.Errorf(admin.CodeFailed, "%v: contacts' servers would not verify it, and every contact had to approve", err).
+			Then("Announce the move at the old address first ('pibox move bring' does), or add --unverified.")
+	case errors.Is(err, moved.ErrHeld):
+		return admin.Errorf(admin.CodeFailed, "%v", err).Then("'pibox move hold --release' confirms it.")
+	case errors.Is(err, moved.ErrNotReady):
+		return admin.Errorf(admin.CodeInvalid, "%v", err)
+	case errors.As(err, &refused):
+		return admin.Errorf(admin.CodeInvalid, "%s", refused.Text)
+	case errors.Is(err, accounts.ErrClosed), errors.Is(err, accounts.ErrNone):
+		return admin.Errorf(admin.CodeInvalid, "%v", err)
+	}
+	return told(err)
+}
+
+// anAddress reads the address of an account here or elsewhere; NAME alone is at the main domain.
+func (b *Box) anAddress(name string) (xmpp.JID, error) {
+	if !strings.Contains(name, "@") {
+		return b.Accounts.Parse(name)
+	}
+	j, err := xmpp.ParseJID(name)
+	if err != nil || !j.IsBare() || j.Local == "" {
+		return j, admin.Errorf(admin.CodeInvalid, "%q is no account's address, such as juliet@%s", name, b.Router.Domains()[0])
+	}
+	return j, nil
+}
+
+func (b *Box) twoAddresses(old, new string) (o, n xmpp.JID, err error) {
+	if o, err = b.anAddress(old); err == nil {
+		n, err = b.anAddress(new)
+	}
+	if err == nil && o == n {
+		err = admin.Errorf(admin.CodeInvalid, "a move is from one address to another")
+	}
+	return o, n, told(err)
+}
+
+// isDomain tells a domain of this box from an account's address.
+func (b *Box) isDomain(name string) bool {
+	j, err := xmpp.ParseJID(name)
+	return err == nil && j == j.Host() && b.Router.IsLocal(j.Domain)
+}
+
+// MovePlan implements admin.API.
+func (d *Daemon) MovePlan(_ context.Context, req admin.MovePlanRequest) (resp admin.MovePlanResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	resp.Plans = []admin.MovePlan{}
+	if !s.box.isDomain(req.Old) || !s.box.isDomain(req.New) {
+		old, new, err := s.box.twoAddresses(req.Old, req.New)
+		if err != nil {
+			return resp, err
+		}
+		p, err := s.box.Moved.Plan(old, new, nil)
+		resp.Plans = append(resp.Plans, planned(p))
+		return resp, toldMove(err)
+	}
+	plans, members, err := s.box.Moved.PlanFamily(req.Old, req.New)
+	for _, p := range plans {
+		resp.Plans = append(resp.Plans, planned(p))
+	}
+	resp.Staying = staying(members)
+	return resp, toldMove(err)
+}
+
+func planned(p moved.Plan) admin.MovePlan {
+	out := admin.MovePlan{Old: p.Old, New: p.New, Exists: p.Exists, Announced: p.Announced, Contacts: []admin.MovePlanContact{}}
+	for _, c := range p.Contacts {
+		out.Contacts = append(out.Contacts, admin.MovePlanContact{
+			Address: c.Address, Name: c.Name, Was: string(c.Was), Prospect: string(c.Prospect), Why: c.Why, Request: c.Request,
+		})
+	}
+	return out
+}
+
+func staying(members []moved.Member) (list []admin.MoveStaying) {
+	for _, m := range members {
+		if m.Skip != "" {
+			list = append(list, admin.MoveStaying{Address: m.Old.String(), Why: m.Skip})
+		}
+	}
+	return list
+}
+
+// MoveStart implements admin.API.
+func (d *Daemon) MoveStart(ctx context.Context, req admin.MoveStartRequest) (resp admin.MoveStartResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	b := s.box
+	old, new, err := b.twoAddresses(req.Old, req.New)
+	if err != nil {
+		return resp, err
+	}
+	opt := moved.StartOptions{Unverified: req.Unverified, ThenClose: req.ThenClose}
+	switch {
+	case b.Router.IsLocal(old.Domain):
+		err = b.Moved.Move(old, new, opt)
+	default:
+		if err = b.planned(old, new); err == nil {
+			err = b.startFromElsewhere(ctx, new, opt)
+		}
+	}
+	if err != nil {
+		return resp, toldMove(err)
+	}
+	resp.Move, err = b.move(new)
+	return resp, toldMove(err)
+}
+
+// planned tells whether a move from elsewhere is known: its contacts came by an import, or from the old server.
+func (b *Box) planned(old, new xmpp.JID) error {
+	return b.Store.View(func(tx *store.Tx) error {
+		if job, ok := store.MoveJobs.Get(tx, new.String()); !ok || job.Old != old.String() {
+			return admin.Errorf(admin.CodeNotFound, "%s is not on this box, and its contacts are not known", old).
+				Then("'pibox move bring %s %s' logs in there and brings them; 'pibox import' reads them from an export.", old, new)
+		}
+		return nil
+	})
+}
+
+// startFromElsewhere asks the old home first, where nobody knows whether it announces the move.
+func (b *Box) startFromElsewhere(ctx context.Context, new xmpp.JID, opt moved.StartOptions) error {
+	err := b.Moved.StartJob(new, moved.StartOptions{})
+	if !errors.Is(err, moved.ErrUnverified) {
+		return err
+	}
+	verified := make(chan error, 1)
+	b.Moved.Verify(new, func(_ bool, err error) { verified <- err })
+	select {
+	case err := <-verified:
+		if err != nil {
+			return err
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return b.Moved.StartJob(new, opt)
+}
+
+// MoveFamily implements admin.API.
+func (d *Daemon) MoveFamily(_ context.Context, req admin.MoveFamilyRequest) (resp admin.MoveFamilyResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	members, err := s.box.Moved.MoveFamily(req.OldDomain, req.NewDomain, moved.FamilyOptions{Merge: req.Merge, ThenClose: req.ThenClose})
+	if err != nil {
+		return resp, toldMove(err)
+	}
+	resp.Moves, resp.Staying = []admin.Move{}, staying(members)
+	for _, m := range members {
+		if m.Skip != "" {
+			continue
+		}
+		mv, err := s.box.move(m.New)
+		if err != nil {
+			return resp, toldMove(err)
+		}
+		resp.Moves = append(resp.Moves, mv)
+	}
+	return resp, nil
+}
+
+// MoveStatus implements admin.API.
+func (d *Daemon) MoveStatus(_ context.Context, req admin.MoveStatusRequest) (resp admin.MoveStatusResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	all, err := s.box.jobs(req.New)
+	if err != nil {
+		return resp, toldMove(err)
+	}
+	resp.Moves = []admin.Move{}
+	for _, new := range all {
+		mv, err := s.box.move(new)
+		if err != nil {
+			return resp, toldMove(err)
+		}
+		resp.Moves = append(resp.Moves, mv)
+	}
+	return resp, nil
+}
+
+// jobs are the moves to an address, those of a family to a domain, or all.
+func (b *Box) jobs(new string) (all []xmpp.JID, err error) {
+	if new != "" && !b.isDomain(new) {
+		j, err := b.anAddress(new)
+		return []xmpp.JID{j}, err
+	}
+	err = b.Store.View(func(tx *store.Tx) error {
+		for key, job := range store.MoveJobs.All(tx) {
+			j, err := xmpp.ParseJID(key)
+			if err != nil {
+				return err
+			}
+			if _, to, _ := strings.Cut(job.Family, " "); new == "" || to == new {
+				all = append(all, j)
+			}
+		}
+		return nil
+	})
+	if err == nil && new != "" && len(all) == 0 {
+		err = admin.Errorf(admin.CodeNotFound, "no family moved to %s", new)
+	}
+	return all, err
+}
+
+func (b *Box) move(new xmpp.JID) (mv admin.Move, err error) {
+	var p moved.Progress
+	if err = b.Store.View(func(tx *store.Tx) (err error) {
+		p, err = b.Moved.ProgressOf(tx, new)
+		return err
+	}); err != nil {
+		return mv, err
+	}
+	j := p.Job
+	mv = admin.Move{
+		Old: j.Old, New: j.New, Via: j.Via, Family: j.Family, State: string(j.State), Held: p.Held, Announced: j.Announced, Unverified: j.Unverified,
+		Outside: j.Outside, Created: j.Created, Started: j.Started, Ended: j.Ended,
+		ForwardsUntil: p.ForwardsUntil, Closed: p.Closed, ThenClose: j.ThenClose, Contacts: []admin.MoveContact{},
+	}
+	for _, c := range p.Contacts {
+		mv.Contacts = append(mv.Contacts, admin.MoveContact{
+			Address: c.Address, Name: c.Name, Was: string(c.Was), Now: string(c.Now), State: string(c.State), Since: c.Since, Detail: c.Detail,
+		})
+	}
+	return mv, nil
+}
+
+// MoveCancel implements admin.API.
+func (d *Daemon) MoveCancel(_ context.Context, req admin.MoveCancelRequest) (resp admin.MoveCancelResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	resp.Stopped, err = s.box.stopMoves(req.New, s.box.Moved.Cancel)
+	return resp, err
+}
+
+// MoveUndo implements admin.API.
+func (d *Daemon) MoveUndo(_ context.Context, req admin.MoveUndoRequest) (resp admin.MoveUndoResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	resp.Undone, err = s.box.stopMoves(req.New, s.box.Moved.Undo)
+	return resp, err
+}
+
+// stopMoves stops one move, or those of a family that can be; it fails where none can.
+func (b *Box) stopMoves(new string, stop func(new xmpp.JID) (moved.Cancelled, error)) ([]admin.MoveStopped, error) {
+	all, err := b.jobs(new)
+	if new == "" {
+		err = admin.Errorf(admin.CodeInvalid, "which move? Name its new address")
+	}
+	if err != nil {
+		return nil, toldMove(err)
+	}
+	list := []admin.MoveStopped{}
+	for _, j := range all {
+		did, e := stop(j)
+		if e != nil {
+			err = e
+			continue
+		}
+		one := admin.MoveStopped{New: j.String(), Statement: did.Statement, Followed: []string{}, Asked: []string{}, Stopped: []string{}}
+		one.Followed, one.Asked, one.Stopped = append(one.Followed, did.Followed...), append(one.Asked, did.Asked...), append(one.Stopped, did.Stopped...)
+		one.Old = did.Old
+		list = append(list, one)
+	}
+	if len(list) == 0 {
+		return nil, toldMove(err)
+	}
+	return list, nil
+}
+
+// MoveClose implements admin.API.
+func (d *Daemon) MoveClose(_ context.Context, req admin.MoveCloseRequest) (resp admin.MoveCloseResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	all, err := s.box.toClose(req)
+	if err != nil {
+		return resp, err
+	}
+	resp.Closed = []admin.MoveClosed{}
+	for _, u := range all {
+		j := xmpp.MustJID(u.Address)
+		ended := len(s.box.Router.Sessions(j))
+		if err := s.box.Forward(j); err != nil {
+			return resp, toldMove(err)
+		}
+		resp.Closed = append(resp.Closed, admin.MoveClosed{Address: u.Address, MovedTo: u.MovedTo, Ended: ended})
+	}
+	return resp, nil
+}

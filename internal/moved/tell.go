@@ -1,0 +1,201 @@
+package moved
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+)
+
+// meeting is how long a contact who moved himself has to let the old address in, before the new one asks him: so that his home can prove the claim.
+const meeting = 10 * time.Minute
+
+// due is when a contact may be told.
+func (m *Moved) due(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.MoveContact) time.Time {
+	now := time.Now()
+	if c.From != "" {
+		// He moved himself, and the old address asks him for his presence: his answer is what lets him verify us.
+		old, err := xmpp.ParseJID(job.Old)
+		if item, ok := m.needs.Roster.Item(tx, old, who); err == nil && ok && item.Ask && now.Before(c.Since.Add(meeting)) {
+			return c.Since.Add(meeting)
+		}
+	}
+	if m.r.IsLocal(who.Domain) || c.Member != "" || (!c.Sub.To() && !c.Ask) {
+		return now
+	}
+	new, err := xmpp.ParseJID(job.New)
+	if err != nil {
+		return now
+	}
+	return m.pace.when(now, new, who.Domain)
+}
+
+// carry brings one contact over: roster item, push, and what he is asked or told, in one transaction.
+func (m *Moved) carry(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who xmpp.JID, c store.MoveContact) error {
+	set := func(step store.MoveStep, failure string) {
+		c.Step, c.Since, c.Failure = step, time.Now().UTC(), failure
+		store.MoveContacts.Put(tx, store.Key(job.New, who.String()), c)
+	}
+	old, _, err := addresses(job)
+	if err != nil {
+		return err
+	}
+	if who == new || who == old {
+		set(store.StepKept, "this is the account itself")
+		return nil
+	}
+	if c.Member != "" {
+		if done, err := m.meet(tx, out, job, who, c); done || err != nil {
+			return err
+		}
+	}
+	if to, ok := m.movedHere(tx, old, who); ok {
+		set(store.StepMoved, "")
+		m.successor(tx, job, who, to)
+		return nil
+	}
+	if m.r.IsLocal(who.Domain) && who.Local != "" && !store.Accounts.Has(tx, who.String()) {
+		m.enter(tx, out, new, who, &c, false, false)
+		set(store.StepFailed, "there is no such account on this box")
+		return nil
+	}
+	if m.blocked(tx, new, who) || m.blocked(tx, old, who) {
+		m.enter(tx, out, new, who, &c, false, false)
+		set(store.StepKept, "blocked: not told")
+		return nil
+	}
+	was, _ := m.needs.Roster.Item(tx, new, who)
+	asks := (c.Sub.To() || c.Ask) && !was.Sub.To()
+	approves := c.Sub.From() && !was.Sub.From()
+	m.enter(tx, out, new, who, &c, asks, approves)
+	switch {
+	case asks:
+		set(store.StepAsked, "")
+	case was.Sub.To() && (c.Sub.To() || c.Ask):
+		set(store.StepFollowed, "")
+	default:
+		set(store.StepKept, "")
+	}
+	if err := m.carryPending(tx, out, new, who, &c); err != nil {
+		return err
+	}
+	if c.Carried {
+		store.MoveContacts.Put(tx, store.Key(job.New, who.String()), c)
+	}
+	if asks {
+		m.request(tx, out, job, new, who, c)
+	}
+	if c.Sub == store.SubFrom && approves && who.Local != "" {
+		return m.tellByOld(tx, out, job, new, who)
+	}
+	return nil
+}
+
+// enter writes the contact's roster item: an item that is there stays what it is, and nobody becomes a subscriber by it.
+func (m *Moved) enter(tx *store.Tx, out *xmpp.Out, new, who xmpp.JID, c *store.MoveContact, asks, approves bool) {
+	item, listed := m.needs.Roster.Item(tx, new, who)
+	if !listed && c.Pending != nil && c.Sub == "" {
+		return // only a request waited: that makes no item (RFC 6121 §3.1.3)
+	}
+	c.Made = c.Made || !listed
+	if item.Name == "" {
+		item.Name = c.Name
+	}
+	if len(item.Groups) == 0 {
+		item.Groups = slices.Clone(c.Groups)
+	}
+	if asks {
+		item.Ask = true
+	}
+	if approves && !item.Approved {
+		item.Approved, c.PreApproved = true, true
+	}
+	m.needs.Roster.Put(tx, out, new, who, item)
+}
+
+// request sends the subscription request. Its claim is what the contact's home can verify: that he let the old address see him. Where he did not, or
+// where there is no person behind the address, the request is a plain one.
+func (m *Moved) request(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who xmpp.JID, c store.MoveContact) {
+	if !m.r.IsLocal(who.Domain) {
+		out.After(func() { m.pace.take(time.Now(), new, who.Domain) })
+	}
+	m.outbox.Send(tx, out, "subscribe", new, who, m.claim(job, who, c)...)
+}
+
+// claim is what a request to a contact holds.
+func (m *Moved) claim(job store.MoveJob, who xmpp.JID, c store.MoveContact) [][]byte {
+	old := cmp.Or(c.Claim, job.Old)
+	lang := m.boxLanguage()
+	all := [][]byte{xmpp.NewXML("status").Attr("xml:lang", lang).Text(sayMoved(lang, old, job.New)).Bytes()}
+	if c.Sub.To() && who.Local != "" {
+		all = append(all, xmpp.NewXMLNS("moved", NS).Leaf("old-jid", "", old).Bytes())
+	}
+	return all
+}
+
+// carryPending shows the owner, at the new address, a request that waited at the old one.
+func (m *Moved) carryPending(tx *store.Tx, out *xmpp.Out, new, who xmpp.JID, c *store.MoveContact) error {
+	item, _ := m.needs.Roster.Item(tx, new, who)
+	if c.Pending == nil || item.Sub.From() || store.Pending.Has(tx, store.Key(new.String(), who.String())) {
+		return nil
+	}
+	st, err := xmpp.ParseStanza(c.Pending)
+	if err != nil || st.Kind != xmpp.Presence || st.Type != "subscribe" {
+		c.Failure = "the request that waited can not be read"
+		return nil
+	}
+	st = st.Addressed(who, new)
+	if err := m.needs.Roster.CanKeep(tx, st); err != nil {
+		c.Failure = "the request that waited can not be kept: " + err.Error()
+		return nil
+	}
+	c.Carried = true
+	return m.needs.Roster.InboundRequest(tx, out, &xmpp.Request{Stanza: st, Router: m.r, Class: xmpp.ToAccount})
+}
+
+// tellByOld tells a contact who only sees the owner, in a message from the address that he knows: there is no automatic way.
+func (m *Moved) tellByOld(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who xmpp.JID) error {
+	key := store.Key(job.New, who.String())
+	c, _ := store.MoveContacts.Get(tx, key)
+	from, err := xmpp.ParseJID(cmp.Or(c.Claim, job.Old))
+	if err != nil {
+		return err
+	}
+	next := store.StepTold
+	if c.Step == store.StepAsked {
+		next = store.StepAsked // the request goes out as well
+	}
+	if acc, ok := store.Accounts.Get(tx, from.String()); !m.r.IsLocal(from.Domain) || !ok || acc.Closed != nil {
+		if next == store.StepTold {
+			next = store.StepToTell
+		}
+	} else {
+		lang := m.boxLanguage()
+		x := xmpp.NewXML("message").Attr("type", "chat").Attr("from", from.String()).Attr("to", who.String()).Attr("id", newMessageID()).Attr("xml:lang", lang)
+		if err := m.needs.Messages.Say(tx, out, xmpp.Make(x.Leaf("body", "", sayMoved(lang, from.String(), new.String())).Bytes())); err != nil {
+			return err
+		}
+	}
+	c.Step, c.Since = next, time.Now().UTC()
+	store.MoveContacts.Put(tx, key, c)
+	return nil
+}
+
+// Resend is a request that the roster sends again of its own accord: with the claim, and not where the outbox does.
+func (m *Moved) Resend(tx *store.Tx, st *xmpp.Stanza) *xmpp.Stanza {
+	job, ok := store.MoveJobs.Get(tx, st.From.String())
+	c, known := store.MoveContacts.Get(tx, store.Key(st.From.String(), st.To.String()))
+	if !ok || !known || c.Step != store.StepAsked {
+		return st
+	}
+	if _, waits := m.outbox.waiting(tx, st.From.String())[st.To.String()]; waits || store.Held(tx) || job.State != store.MoveRunning {
+		return nil
+	}
+	x := xmpp.NewXML("presence").Attr("type", "subscribe").Attr("id", st.ID).Attr("from", st.From.String()).Attr("to", st.To.String())
+	for _, child := range m.claim(job, st.To, c) {
+		x.Raw(child)
+	}
+	return xmpp.Make(x.Bytes())
+}
