@@ -57,7 +57,11 @@ func (r Role) owns() bool { return r&(Archived|Owed) != 0 }
 
 // Entry is one stanza of the log.
 type Entry struct {
-	At time.Time // when it was stored, to the millisecond; later entries are never earlier
+	// At is when it was stored, to the millisecond, or, where Stored is set, when the box that it came from did. Of one account's entries the later
+	// ones are never earlier.
+	At time.Time
+	// Stored is when an entry was stored that was imported; zero for others. ImportLog sets it.
+	Stored time.Time
 	// Remote: it is owed to the server that its to names, until ProgressSent tells that it has arrived, or ForgetRemote does; after RemoteMost
 	// nobody keeps it for that server.
 	Remote bool
@@ -91,10 +95,33 @@ func appendLog(tx *Tx, e *Entry, now time.Time) (seq uint64) {
 	if b == nil {
 		return 0
 	}
-	e.At = now.UTC().Truncate(time.Millisecond)
-	if last := lastLogTime(tx); e.At.Before(last) {
-		e.At = last
+	e.At, e.Stored = storedNow(tx, now), time.Time{}
+	return putLog(tx, b, e)
+}
+
+func storedNow(tx *Tx, now time.Time) time.Time {
+	now = now.UTC().Truncate(time.Millisecond)
+	if last := lastLogTime(tx); now.Before(last) {
+		return last
 	}
+	return now
+}
+
+// ImportLog stores an entry that has its time already: At, cut to milliseconds and not after now. It has one owner, whose entries are imported in the
+// order of their times, before any others of his.
+func ImportLog(tx *Tx, e *Entry) (seq uint64) {
+	b := tx.inOrder(logTail.name)
+	if b == nil {
+		return 0
+	}
+	e.Stored = storedNow(tx, time.Now())
+	if e.At = e.At.UTC().Truncate(time.Millisecond); e.At.After(e.Stored) {
+		e.At = e.Stored
+	}
+	return putLog(tx, b, e)
+}
+
+func putLog(tx *Tx, b *bolt.Bucket, e *Entry) (seq uint64) {
 	e.Owners = mergeOwners(e.Owners)
 	seq = logTail.Append(tx, *e)
 	if first, _ := b.Cursor().First(); seq-SeqOf(string(first)) >= tailMost-1 || len(e.Stanza) >= tailLarge {
@@ -215,6 +242,25 @@ func DropRole(tx *Tx, account string, seq uint64, drop Role) {
 		h.bytes -= uint64(len(e.Stanza))
 		h.save(tx)
 	}
+	ed.apply()
+}
+
+// Owe makes an entry of an account Owed, too, where it lies behind what was delivered.
+func Owe(tx *Tx, account string, seq uint64) {
+	e, ok := LogEntry(tx, seq)
+	i := slices.IndexFunc(e.Owners, func(o Owner) bool { return o.Account == account })
+	if !ok || i < 0 {
+		return
+	}
+	o := &e.Owners[i]
+	have := readHolder(tx, account).role(seq, o.Role)
+	if have == 0 || have&Owed != 0 {
+		return
+	}
+	o.Role |= Owed
+	ed := edits{tx: tx}
+	ed.set(account, o.With, posting{seq: seq, role: have | Owed})
+	putEntry(tx, seq, e, &ed)
 	ed.apply()
 }
 

@@ -241,15 +241,19 @@ func (lt *logTest) compareRemote(tx *Tx) {
 	}
 }
 
-// compareTime: entries that nobody owns may be there still or not.
 func (lt *logTest) compareTime(tx *Tx) {
 	at := lt.m.at.Add(-time.Duration(lt.rand.IntN(5000)-100) * time.Millisecond)
-	seq := LogSeqAt(tx, at)
+	for _, account := range modelAccounts {
+		seq := LogSeqAt(tx, account, at)
+		for _, e := range lt.m.entries {
+			mine := lt.m.role(e.owners[account], e.seq) != 0
+			if early := e.e.At.Before(at); mine && (early && e.seq >= seq || !early && e.seq < seq) {
+				lt.t.Fatalf("the entries of %s from %v on begin at %d, but %d is of %v", account, at, seq, e.seq, e.e.At)
+			}
+		}
+	}
 	for _, e := range lt.m.entries {
 		_, there := LogEntry(tx, e.seq)
-		if early := e.e.At.Before(at); there && (early && e.seq >= seq || !early && e.seq < seq) {
-			lt.t.Fatalf("the first entry from %v on is %d, but %d is of %v", at, seq, e.seq, e.e.At)
-		}
 		if !there && (e.e.Remote && e.seq > lt.m.sent || slices.ContainsFunc(modelAccounts, func(a string) bool { return lt.m.role(e.owners[a], e.seq) != 0 })) {
 			lt.t.Fatalf("entry %d is owned, and lost", e.seq)
 		}

@@ -69,7 +69,7 @@ const retainMost = 1 << 14
 // that it is to be called again, in another transaction. PurgeLog then frees the space.
 func Retain(tx *Tx, account string, olderThan time.Time, maxBytes int64) (more bool) {
 	h := readHolder(tx, account)
-	kept := LogSeqAt(tx, olderThan)
+	kept := LogSeqAt(tx, account, olderThan)
 	left := LogStats(tx, account).Bytes
 	floor, seen := h.floor, 0
 	for p := range postings(tx, h, Range{Role: Archived}) {

@@ -211,8 +211,8 @@ func benchQueries(b *testing.B, s *Store, n uint64) {
 			page(tx, Range{Account: me, Before: n / 2, Backwards: true, Role: Archived})
 		}},
 		{"MiddlePageWith", func(tx *Tx) { page(tx, Range{Account: me, With: with, After: n / 4, Role: Archived}) }},
-		{"LogSeqAt", func(tx *Tx) { LogSeqAt(tx, middle) }},
-		{"LogSeqAtEnd", func(tx *Tx) { LogSeqAt(tx, end) }},
+		{"LogSeqAt", func(tx *Tx) { LogSeqAt(tx, me, middle) }},
+		{"LogSeqAtEnd", func(tx *Tx) { LogSeqAt(tx, me, end) }},
 		{"LogStats", func(tx *Tx) { LogStats(tx, me) }},
 		{"OwedCount", func(tx *Tx) { OwedCount(tx, me) }},
 		{"LogID", func(tx *Tx) { ParseLogID(tx, me, LogID(tx, me, n)) }},

@@ -8,10 +8,14 @@ import (
 	"time"
 )
 
-// An entry is written as: a byte of flags; the time in milliseconds since 1970; the number of owners; for each the role, a byte, and the texts
+// An entry is written as: a byte of flags; the time in milliseconds since 1970; for one that was imported the time when it was stored, too; the number
+// of owners; for each the role, a byte, and the texts
 // account and with; the stanza up to the end. Numbers are varints. A text is a number n and, where that is even, n/2 bytes; where it is odd, the
 // text is the one that was written as the entry's n/2-th: the two sides of a conversation are written once.
-const flagRemote = 1
+const (
+	flagRemote   = 1
+	flagImported = 2
+)
 
 var errEntry = errors.New("not an entry of the log")
 
@@ -26,6 +30,10 @@ func (e Entry) MarshalBinary() ([]byte, error) {
 		b[0] = flagRemote
 	}
 	b = binary.AppendUvarint(b, uint64(e.At.UnixMilli()))
+	if !e.Stored.IsZero() {
+		b[0] |= flagImported
+		b = binary.AppendUvarint(b, uint64(e.Stored.UnixMilli()))
+	}
 	b = binary.AppendUvarint(b, uint64(len(e.Owners)))
 	var space [8]string
 	known := space[:0]
@@ -57,27 +65,38 @@ func (e *Entry) UnmarshalBinary(raw []byte) error {
 		return err
 	}
 	*e = Entry{At: time.UnixMilli(h.ms).UTC(), Remote: h.remote, Owners: owners, Stanza: bytes.Clone(stanza)}
+	if h.imported {
+		e.Stored = time.UnixMilli(h.stored).UTC()
+	}
 	return nil
 }
 
 // head is an entry as it lies in the file: nothing is copied.
 type head struct {
-	ms     int64
-	remote bool
-	owners uint64
-	rest   []byte // the owners and the stanza
+	ms       int64
+	stored   int64 // the same but for what was imported
+	remote   bool
+	imported bool
+	owners   uint64
+	rest     []byte // the owners and the stanza
 }
 
 func readHead(raw []byte) (h head, err error) {
-	if len(raw) == 0 || raw[0]&^flagRemote != 0 {
+	if len(raw) == 0 || raw[0]&^(flagRemote|flagImported) != 0 {
 		return h, errEntry
 	}
-	h.remote = raw[0]&flagRemote != 0
+	h.remote, h.imported = raw[0]&flagRemote != 0, raw[0]&flagImported != 0
 	ms, raw, ok := cutUvarint(raw[1:])
 	if !ok {
 		return h, errEntry
 	}
-	h.ms = int64(ms)
+	h.ms, h.stored = int64(ms), int64(ms)
+	if h.imported {
+		if ms, raw, ok = cutUvarint(raw); !ok {
+			return h, errEntry
+		}
+		h.stored = int64(ms)
+	}
 	if h.owners, h.rest, ok = cutUvarint(raw); !ok {
 		return h, errEntry
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"iter"
 	"slices"
+	"sort"
 	"time"
 )
 
@@ -15,7 +16,7 @@ func LastLogSeq(tx *Tx) uint64 {
 	return b.Sequence()
 }
 
-// lastLogTime is the time of the last entry that is there.
+// lastLogTime is when the last entry that is there was stored.
 func lastLogTime(tx *Tx) time.Time {
 	for _, table := range [...]string{logTail.name, logTable.name} {
 		b := tx.bucket(table)
@@ -23,7 +24,11 @@ func lastLogTime(tx *Tx) time.Time {
 			break
 		}
 		if _, k, raw := upTo(b, []byte(SeqKey(1<<64-1))); k != nil {
-			return tx.entryTime(table, k, raw)
+			h, err := readHead(raw)
+			if err != nil {
+				tx.damagedRecord(table, k, err)
+			}
+			return time.UnixMilli(h.stored)
 		}
 	}
 	return time.Time{}
@@ -37,32 +42,29 @@ func (tx *Tx) entryTime(table string, key, raw []byte) time.Time {
 	return time.UnixMilli(h.ms)
 }
 
-// LogSeqAt is the sequence of the first entry that is not earlier than at; one that is not given yet, where there is none.
-func LogSeqAt(tx *Tx, at time.Time) uint64 {
-	for _, table := range [...]string{logTable.name, logTail.name} {
-		b := tx.bucket(table)
-		if b == nil {
-			return 0
+// LogSeqAt divides an account's entries by time: those before the sequence are earlier than at, those from it on are not.
+func LogSeqAt(tx *Tx, account string, at time.Time) uint64 {
+	low, high := readHolder(tx, account).gone, LastLogSeq(tx)+1
+	var space []posting
+	for low+1 < high {
+		mid := low + (high-low)/2
+		space = readPostings(tx, account, Range{}, mid-1, high, space[:0])
+		n := sort.Search(len(space), func(i int) bool { return space[i].seq >= high || !tx.earlier(space[i].seq, at) })
+		switch {
+		case n == 0: // of what is from here on
+			high = mid
+		case n < len(space):
+			return min(high, space[n].seq)
+		default:
+			low = space[n-1].seq
 		}
-		c, last, raw := upTo(b, []byte(SeqKey(1<<64-1)))
-		if last == nil || tx.entryTime(table, last, raw).Before(at) {
-			continue
-		}
-		// The first entry of a sequence not below low is earlier, that of high is not.
-		low, high := uint64(0), SeqOf(string(last))
-		for low < high {
-			mid := low + (high-low)/2
-			k, raw := c.Seek([]byte(SeqKey(mid)))
-			if tx.entryTime(table, k, raw).Before(at) {
-				low = SeqOf(string(k)) + 1
-			} else {
-				high = mid
-			}
-		}
-		k, _ := c.Seek([]byte(SeqKey(low)))
-		return SeqOf(string(k))
 	}
-	return LastLogSeq(tx) + 1
+	return high
+}
+
+func (tx *Tx) earlier(seq uint64, at time.Time) bool {
+	raw, table := findEntry(tx, seq)
+	return raw == nil || tx.entryTime(table, []byte(SeqKey(seq)), raw).Before(at)
 }
 
 // findEntry is an entry as it lies in the file, and whether in the tail.

@@ -162,10 +162,10 @@ func (p *page) begin(tx *store.Tx) error {
 	slices.Sort(p.named)
 	p.named = slices.Compact(p.named)
 	if t := p.q.start; !t.IsZero() {
-		p.from(store.LogSeqAt(tx, ceil(t)) - 1)
+		p.from(store.LogSeqAt(tx, p.account, ceil(t)) - 1)
 	}
 	if t := p.q.end; !t.IsZero() {
-		p.to(store.LogSeqAt(tx, t.Truncate(time.Millisecond).Add(time.Millisecond)))
+		p.to(store.LogSeqAt(tx, p.account, t.Truncate(time.Millisecond).Add(time.Millisecond)))
 	}
 	if !p.q.filtered() {
 		p.count, p.counted = store.LogStats(tx, p.account).Count, true
