@@ -415,7 +415,9 @@ func TestResume(t *testing.T) {
 			case asks(el, "urn:xmpp:mam:2") && el.Attr("type") == "set":
 				n := el.Node().Child("urn:xmpp:mam:2", "query")
 				after := n.Child("", "set").ChildText("", "after")
+				f.mu.Lock()
 				askedFor = append(askedFor, after)
+				f.mu.Unlock()
 				at := len(after)
 				a := &archive{c: c, el: el, query: n.Attr("queryid")}
 				a.give(strings.Repeat("i", at+1))

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -28,6 +29,7 @@ const (
 	StepApproved Step = "approved" // nothing was asked: he may ask, and is approved in advance
 	StepExpected Step = "expected" // he may ask, and is approved while this session lasts: the server can not do so in advance
 	StepKept     Step = "kept"     // the contact came along, and there was nothing to ask
+	StepRefused  Step = "refused"  // he said no
 	StepFailed   Step = "failed"   // the server refused something
 )
 
@@ -49,13 +51,14 @@ type Mover struct {
 
 	advance  bool // the server approves in advance, RFC 6121 §3.4
 	expected map[xmpp.JID]bool
-	denied   map[xmpp.JID]bool // said no in this session
+	denied   map[xmpp.JID]bool   // said no in this session
+	bounced  map[xmpp.JID]string // could not be reached, and why
 	err      error
 }
 
 // Mover begins the part. It asks for the contact list, and becomes available with a negative priority: requests come only to such.
 func (s *Session) Mover(ctx context.Context, status string) (*Mover, error) {
-	m := &Mover{s: s, Status: status, expected: map[xmpp.JID]bool{}, denied: map[xmpp.JID]bool{}}
+	m := &Mover{s: s, Status: status, expected: map[xmpp.JID]bool{}, denied: map[xmpp.JID]bool{}, bounced: map[xmpp.JID]string{}}
 	m.advance = s.features != nil && s.features.HasChild(nsPreApprov, "sub")
 	if _, err := s.roster(ctx); err != nil {
 		return nil, err
@@ -73,6 +76,10 @@ func (m *Mover) heard(ctx context.Context, el *frame.Element) {
 		m.err = m.presence(ctx, "subscribed", from.Bare())
 	case el.Attr("type") == "unsubscribed":
 		m.denied[from.Bare()] = true
+	case el.Attr("type") == "error" && len(m.bounced) < m.s.c.Limits.Roster:
+		if r, ok := refusal(el.Node()).(*Refusal); ok {
+			m.bounced[from.Bare()] = "it came back (" + r.Condition + ")"
+		}
 	}
 }
 
@@ -111,7 +118,7 @@ func (m *Mover) Tell(ctx context.Context, c Contact) (Report, error) {
 // approve lets a contact see the new address who saw the old one: in advance, or, where the server can not do that, when he asks.
 func (m *Mover) approve(ctx context.Context, j xmpp.JID, c Contact) (sent bool, err error) {
 	now, _ := m.s.Contact(j)
-	if !c.Sub.From() && !c.Approved || now.Sub.From() {
+	if !c.Sub.From() || now.Sub.From() {
 		return false, nil
 	}
 	m.expected[j] = true
@@ -160,14 +167,16 @@ func (m *Mover) Report(c Contact) Report {
 		return Report{JID: c.JID, Step: StepFailed}
 	}
 	now, there := m.s.Contact(j)
-	asked, approved := c.Sub.To() || c.Ask, c.Sub.From() || c.Approved
+	asked, approved := c.Sub.To() || c.Ask, c.Sub.From()
 	switch {
 	case !there && !approved:
 		r.Step, r.Why = StepFailed, "the server did not keep the contact"
 	case asked && !now.Sub.To() && now.Ask:
-		r.Step = StepWaiting
+		r.Step, r.Why = StepWaiting, m.bounced[j]
+	case asked && !now.Sub.To() && (c.Asked || m.denied[j]):
+		r.Step = StepRefused
 	case asked && !now.Sub.To():
-		r.Step, r.Why = StepFailed, "the request was refused"
+		r.Step, r.Why = StepFailed, cmp.Or(m.bounced[j], "the server did not take the request")
 	case approved && !now.Sub.From() && now.Approved:
 		r.Step = StepApproved
 	case approved && !now.Sub.From():

@@ -141,7 +141,7 @@ func TestMoverWithoutApproval(t *testing.T) {
 		}
 		tybalt.Asked = true
 		again, err := m.Tell(t.Context(), tybalt)
-		if err != nil || again.Step != client.StepFailed || m.Report(romeo).Step != client.StepFollowed || m.Report(nurse).Step != client.StepExpected || !m.Open() {
+		if err != nil || again.Step != client.StepRefused || m.Report(romeo).Step != client.StepFollowed || m.Report(nurse).Step != client.StepExpected || !m.Open() {
 			t.Errorf("%v, %+v, %+v, %+v", err, again, m.Report(romeo), m.Report(nurse))
 		}
 		all := f.all()
