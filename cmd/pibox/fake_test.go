@@ -13,6 +13,7 @@ import (
 
 	"pibox/internal/admin"
 	"pibox/internal/config"
+	"pibox/internal/portable"
 )
 
 // fakeBox stands in for the server so that the commands are tested for what
@@ -156,6 +157,52 @@ func (b *fakeBox) Status(context.Context, admin.StatusRequest) (admin.StatusResp
 
 func (b *fakeBox) Authority(context.Context, admin.AuthorityRequest) (admin.AuthorityResponse, error) {
 	return admin.AuthorityResponse{PEM: "-----BEGIN CERTIFICATE-----\n"}, nil
+}
+
+// Export writes the names of the accounts; there is a push service.
+func (b *fakeBox) Export(_ context.Context, req admin.ExportRequest, w io.Writer) (admin.ExportResponse, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	resp := admin.ExportResponse{Losses: []admin.Loss{{What: "a device's push service", Why: "it registers again", Count: 2}}}
+	out := portable.NewWriter(w)
+	for _, name := range req.Users {
+		address, err := b.find(name)
+		if err != nil {
+			return resp, err
+		}
+		resp.Accounts = append(resp.Accounts, address)
+		user, domain, _ := strings.Cut(address, "@")
+		_ = out.User(portable.User{Name: user, Domain: domain})
+		_ = out.End()
+	}
+	if req.Plan {
+		return resp, nil
+	}
+	return resp, out.Close()
+}
+
+// Import makes accounts of names.
+func (b *fakeBox) Import(ctx context.Context, req admin.ImportRequest, r io.Reader) (resp admin.ImportResponse, err error) {
+	names, err := portable.Accounts(ctx, r)
+	if err != nil {
+		return resp, admin.Errorf(admin.CodeInvalid, "the file can not be read: %v", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, name := range names {
+		one := admin.Imported{From: name, Address: name, Contacts: 2, Archived: 1, OMEMO: true, Losses: []admin.Loss{{What: "a thing", Why: "it is lost", Count: 3}}}
+		if _, ok := b.users[name]; ok {
+			one = admin.Imported{From: name, Address: name, Refused: "it has contacts already"}
+		}
+		if req.As != "" {
+			one.Address, one.Moving = req.As, true
+		}
+		if one.Refused == "" && !req.DryRun {
+			b.users[one.Address] = admin.User{Address: one.Address, State: admin.UserActive, Created: b.started}
+		}
+		resp.Accounts = append(resp.Accounts, one)
+	}
+	return resp, nil
 }
 
 func (b *fakeBox) Backup(_ context.Context, _ admin.BackupRequest, w io.Writer) (admin.BackupResponse, error) {

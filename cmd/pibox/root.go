@@ -80,6 +80,8 @@ func (a *app) root() *cobra.Command {
 		authorityCmd(a),
 		backupCmd(a),
 		restoreCmd(a),
+		exportCmd(a),
+		importCmd(a),
 		configCmd(a),
 		versionCmd(a),
 	)

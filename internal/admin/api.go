@@ -6,7 +6,8 @@
 // by the kernel's word on the connecting process, not by anything that the
 // process says: root, the user the box runs as, and members of the socket's
 // group. One connection carries one call: one line of JSON there, one line of
-// JSON back, and in between, for a method that hands over a file, its bytes.
+// JSON back, and in between, for a method that hands over a file or takes one,
+// its bytes.
 //
 // The socket never carries anything but calls of this API: the database is
 // opened by the daemon alone.
@@ -63,6 +64,15 @@ type API interface {
 	// on serving. A write to w may wait for a slow reader for up to
 	// writeTimeout, so no database transaction may be open during it.
 	Backup(ctx context.Context, req BackupRequest, w io.Writer) (BackupResponse, error)
+	// Export writes accounts in the format of XEP-0227 to w, as Backup does.
+	// Errors: CodeInvalid, CodeNotFound.
+	Export(ctx context.Context, req ExportRequest, w io.Writer) (ExportResponse, error)
+	// Import makes accounts of what r has in that format. Accounts become whole
+	// one after the other; of one that does not, nothing stays. Errors:
+	// CodeInvalid (the file), CodeExists (no account of it could be imported),
+	// CodeNotFound (the one that was named is not in it), CodeBusy (another
+	// import), CodeFailed (too little space).
+	Import(ctx context.Context, req ImportRequest, r io.Reader) (ImportResponse, error)
 }
 
 // UserAddRequest asks for a new account.

@@ -103,9 +103,30 @@ func (c *Client) Backup(ctx context.Context, req BackupRequest, w io.Writer) (Ba
 	return Do[BackupResponse](ctx, c, methodBackup, req, w)
 }
 
+// Export implements API. What was written to w is whole only when the error is
+// nil.
+func (c *Client) Export(ctx context.Context, req ExportRequest, w io.Writer) (ExportResponse, error) {
+	return Do[ExportResponse](ctx, c, methodExport, req, w)
+}
+
+// Import implements API.
+func (c *Client) Import(ctx context.Context, req ImportRequest, r io.Reader) (ImportResponse, error) {
+	return Send[ImportResponse](ctx, c, methodImport, req, r)
+}
+
 // Do calls a method and copies the body that it hands over, if any, to body.
 // An error of the daemon comes back as the *Error it was.
 func Do[Resp any](ctx context.Context, c *Client, method string, params any, body io.Writer) (Resp, error) {
+	return do[Resp](ctx, c, method, params, nil, body)
+}
+
+// Send calls a method and hands over what r reads. An error of r breaks the
+// upload off and is returned.
+func Send[Resp any](ctx context.Context, c *Client, method string, params any, r io.Reader) (Resp, error) {
+	return do[Resp](ctx, c, method, params, r, nil)
+}
+
+func do[Resp any](ctx context.Context, c *Client, method string, params any, up io.Reader, body io.Writer) (Resp, error) {
 	var result Resp
 	if body == nil {
 		body = io.Discard
@@ -117,7 +138,7 @@ func Do[Resp any](ctx context.Context, c *Client, method string, params any, bod
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	resp, err := exchange(conn, method, params, body)
+	resp, err := exchange(conn, method, params, up, body)
 	switch {
 	case ctx.Err() != nil:
 		return result, ctx.Err()
@@ -132,7 +153,7 @@ func Do[Resp any](ctx context.Context, c *Client, method string, params any, bod
 	return result, nil
 }
 
-func exchange(conn net.Conn, method string, params any, body io.Writer) (response, error) {
+func exchange(conn net.Conn, method string, params any, up io.Reader, body io.Writer) (response, error) {
 	var resp response
 	data, err := json.Marshal(params)
 	if err != nil {
@@ -143,7 +164,52 @@ func exchange(conn net.Conn, method string, params any, body io.Writer) (respons
 	}
 	// A daemon that refuses this user answers and closes without reading: then
 	// the write fails, and the answer is there all the same.
-	writeErr := writeLine(conn, request{Method: method, Params: data})
+	writeErr := writeLine(conn, request{Method: method, Params: data, Upload: up != nil})
+	if up != nil {
+		sent := make(chan error, 1)
+		go func() { sent <- send(conn, up) }()
+		resp, err := answered(conn, body, writeErr)
+		_ = conn.Close() // a server that has answered takes no more
+		var source *sourceError
+		if sendErr := <-sent; errors.As(sendErr, &source) {
+			return resp, source.error
+		}
+		return resp, err
+	}
+	return answered(conn, body, writeErr)
+}
+
+// sourceError is one of what is read for an upload.
+type sourceError struct{ error }
+
+// send uploads. Where the source fails, the connection is closed: the upload
+// must not look whole.
+func send(conn net.Conn, up io.Reader) error {
+	w := frameWriter{conn}
+	buf := make([]byte, maxFrame/4)
+	for idle := 0; ; idle++ {
+		n, err := up.Read(buf)
+		if n == 0 && err == nil && idle > 100 {
+			err = io.ErrNoProgress
+		}
+		if n > 0 {
+			idle = 0
+			if _, err := w.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return w.end()
+		case err != nil:
+			_ = conn.Close()
+			return &sourceError{err}
+		}
+	}
+}
+
+func answered(conn net.Conn, body io.Writer, writeErr error) (response, error) {
+	var resp response
 	in := bufio.NewReader(conn)
 	out := &bodyWriter{w: body}
 	if err := copyBody(out, in); err != nil {

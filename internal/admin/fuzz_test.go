@@ -24,7 +24,7 @@ func FuzzRequest(f *testing.F) {
 		if readLine(bufio.NewReader(bytes.NewReader(line)), maxRequest, &req) != nil {
 			return
 		}
-		result, err := s.call(t.Context(), req, io.Discard)
+		result, err := s.call(t.Context(), req, bytes.NewReader(nil), io.Discard)
 		if _, known := s.methods[req.Method]; !known && err == nil {
 			t.Errorf("%q answered %v", req.Method, result)
 		}

@@ -25,12 +25,16 @@ const (
 	methodStatus       = "status"
 	methodAuthority    = "authority"
 	methodBackup       = "backup"
+	methodExport       = "export"
+	methodImport       = "import"
 )
 
 // Method is one row of the server's table.
 type Method struct {
 	Name string
-	call func(ctx context.Context, params json.RawMessage, body io.Writer) (any, error)
+	call func(ctx context.Context, params json.RawMessage, up io.Reader, body io.Writer) (any, error)
+	// upload tells that the caller hands over bytes.
+	upload bool
 }
 
 // Methods returns the table that offers api on the socket. A feature with
@@ -53,6 +57,8 @@ func Methods(api API) []Method {
 		Call(methodStatus, api.Status),
 		Call(methodAuthority, api.Authority),
 		Stream(methodBackup, api.Backup),
+		Stream(methodExport, api.Export),
+		Upload(methodImport, api.Import),
 	}
 }
 
@@ -64,14 +70,34 @@ func Call[Req, Resp any](name string, f func(context.Context, Req) (Resp, error)
 // Stream makes a method of a function that hands bytes to the caller before
 // it answers. The caller is told whether they are complete.
 func Stream[Req, Resp any](name string, f func(context.Context, Req, io.Writer) (Resp, error)) Method {
-	return Method{name, func(ctx context.Context, params json.RawMessage, body io.Writer) (any, error) {
+	return Method{Name: name, call: func(ctx context.Context, params json.RawMessage, _ io.Reader, body io.Writer) (any, error) {
 		var req Req
-		if err := decodeStrictly(params, &req); err != nil {
-			return nil, Errorf(CodeInvalid, "the request can not be read: %v", err).
-				Then("The command and the daemon may be of different versions: restart the daemon.")
+		if err := decodeRequest(params, &req); err != nil {
+			return nil, err
 		}
 		return f(ctx, req, body)
 	}}
+}
+
+// Upload makes a method of a function that takes bytes from the caller before
+// it answers. An upload that breaks off gives io.ErrUnexpectedEOF, in the place
+// of io.EOF; then nothing of it may stay.
+func Upload[Req, Resp any](name string, f func(context.Context, Req, io.Reader) (Resp, error)) Method {
+	return Method{Name: name, upload: true, call: func(ctx context.Context, params json.RawMessage, up io.Reader, _ io.Writer) (any, error) {
+		var req Req
+		if err := decodeRequest(params, &req); err != nil {
+			return nil, err
+		}
+		return f(ctx, req, up)
+	}}
+}
+
+func decodeRequest(params json.RawMessage, req any) error {
+	if err := decodeStrictly(params, req); err != nil {
+		return Errorf(CodeInvalid, "the request can not be read: %v", err).
+			Then("The command and the daemon may be of different versions: restart the daemon.")
+	}
+	return nil
 }
 
 // decodeStrictly refuses fields that this version does not know: doing what

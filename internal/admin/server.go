@@ -17,6 +17,8 @@ import (
 const (
 	// requestTimeout is the time for a caller to send its request.
 	requestTimeout = 10 * time.Second
+	// readTimeout is the time for a caller to send a part of an upload.
+	readTimeout = 60 * time.Second
 	// writeTimeout is the time for a caller to take a part of the answer.
 	writeTimeout = 60 * time.Second
 	// stopTimeout is the time for all callers together once the daemon stops.
@@ -130,19 +132,28 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn, gid uint32, id s
 	_ = conn.SetReadDeadline(time.Time{})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() { // a caller sends nothing more: what ends this read is its leaving
-		_, _ = in.ReadByte()
-		cancel()
-	}()
+	leaving := func() { // a caller sends nothing more: what ends this read is its leaving
+		_ = conn.SetReadDeadline(time.Time{})
+		go func() {
+			_, _ = in.ReadByte()
+			cancel()
+		}()
+	}
+	up := &upload{frameReader: frameReader{r: in}, ctx: ctx, conn: conn, ended: leaving}
+	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Now()) })()
+	if !req.Upload {
+		up.err = io.EOF
+		leaving()
+	}
 	started := time.Now()
-	result, err := s.call(ctx, req, frameWriter{out})
+	result, err := s.call(ctx, req, up, frameWriter{out})
 	s.answer(log, out, result, err)
 	log.Info("admin socket: call", "method", req.Method, "took", time.Since(started), "ok", err == nil)
 }
 
 // call finds and runs the method. A panic in it is an internal error: a fault
 // in one call must not end the box.
-func (s *Server) call(ctx context.Context, req request, body io.Writer) (result any, err error) {
+func (s *Server) call(ctx context.Context, req request, up io.Reader, body io.Writer) (result any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
@@ -153,7 +164,33 @@ func (s *Server) call(ctx context.Context, req request, body io.Writer) (result 
 		return nil, Errorf(CodeUnknown, "the running daemon knows no %q", req.Method).
 			Then("It may be of another version than this command: restart it.")
 	}
-	return m.call(ctx, req.Params, body)
+	if m.upload != req.Upload {
+		return nil, Errorf(CodeInvalid, "%q and a body do not fit together", req.Method).
+			Then("The command and the daemon may be of different versions: restart the daemon.")
+	}
+	return m.call(ctx, req.Params, up, body)
+}
+
+// upload is what a caller hands over. Each part of it has readTimeout.
+type upload struct {
+	frameReader
+	ctx   context.Context
+	conn  *net.UnixConn
+	ended func() // called once the upload came whole
+}
+
+func (u *upload) Read(p []byte) (n int, err error) {
+	if u.err != nil {
+		return 0, u.err
+	}
+	_ = u.conn.SetReadDeadline(time.Now().Add(readTimeout))
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if n, err = u.frameReader.Read(p); errors.Is(err, io.EOF) {
+		u.ended()
+	}
+	return n, err
 }
 
 func (s *Server) answer(log *slog.Logger, out io.Writer, result any, err error) {

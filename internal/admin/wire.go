@@ -12,11 +12,14 @@ import (
 // The conversation, one per connection:
 //
 //	client  {"method":"user.add","params":{…}}\n
+//	client  where the request says "upload":true: frames, as the server's
 //	server  frames of the body: 4 bytes of length (big-endian), that many bytes;
 //	        a length of 0 ends the body, also where there is none
 //	server  {"result":{…}}\n or {"error":{…}}\n
 //
-// The end of the body alone does not make it complete: the result does.
+// The end of the body alone does not make it complete: the result does. An
+// upload is complete with its end. The server may answer before that; then it
+// takes no more.
 
 const (
 	// maxRequest bounds the line of a request, in bytes.
@@ -30,6 +33,7 @@ const (
 type request struct {
 	Method string          `json:"method"`
 	Params json.RawMessage `json:"params,omitempty"`
+	Upload bool            `json:"upload,omitempty"`
 }
 
 type response struct {
@@ -108,4 +112,48 @@ func copyBody(w io.Writer, r io.Reader) error {
 			return err
 		}
 	}
+}
+
+// frameReader reads an upload. A connection that ends within it is an
+// io.ErrUnexpectedEOF.
+type frameReader struct {
+	r    io.Reader
+	left uint32 // of the frame
+	err  error
+}
+
+func (f *frameReader) Read(p []byte) (n int, err error) {
+	if f.left == 0 && f.err == nil {
+		f.err = f.head()
+	}
+	if f.err != nil || len(p) == 0 {
+		return 0, f.err
+	}
+	n, err = f.r.Read(p[:min(len(p), int(f.left))])
+	f.left -= uint32(n)
+	if err != nil {
+		f.err = unexpected(err)
+	}
+	return n, f.err
+}
+
+func (f *frameReader) head() error {
+	var head [4]byte
+	if _, err := io.ReadFull(f.r, head[:]); err != nil {
+		return unexpected(err)
+	}
+	switch f.left = binary.BigEndian.Uint32(head[:]); {
+	case f.left == 0:
+		return io.EOF
+	case f.left > maxFrame:
+		return fmt.Errorf("a frame of %d bytes", f.left)
+	}
+	return nil
+}
+
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }

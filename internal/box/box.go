@@ -10,6 +10,7 @@ import (
 
 	"pibox/internal/config"
 	"pibox/internal/moved"
+	"pibox/internal/portable"
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/accounts"
@@ -57,7 +58,10 @@ func New(st *store.Store, cfg config.Config, domains []string, version string, r
 	if remote != nil {
 		b.Router.SetRemote(remote)
 	}
-	var err error
+	err := portable.Recover(st)
+	if err != nil {
+		return nil, err
+	}
 	if b.Accounts, err = accounts.New(b.Router); err != nil {
 		return nil, err
 	}

@@ -34,6 +34,8 @@ type Daemon struct {
 
 	troubles map[string]string // why it does not serve, by fact; run's own
 
+	importing sync.Mutex // one import at a time
+
 	mu      sync.Mutex
 	service *service // nil while it does not serve
 	known   overview // while it does not serve: what was found in the store

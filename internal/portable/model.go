@@ -39,7 +39,8 @@ type Sink interface {
 	Private(element []byte) error
 	// VCard is a vCard element in vcard-temp (XEP-0054).
 	VCard(element []byte) error
-	// Node is a node of personal eventing. Its items may come before it.
+	// Node is a node of personal eventing. Its items may come before it, and it may come in parts: its configuration, its affiliations, its
+	// subscriptions.
 	Node(n Node) error
 	// Item is an item of a node, oldest first.
 	Item(node string, it Item) error
@@ -67,7 +68,7 @@ const (
 	ScramSHA256 = "SCRAM-SHA-256"
 )
 
-// Credentials are those of one mechanism (XEP-0227 §3.3).
+// Credentials are those of one mechanism (XEP-0227 §4.3).
 type Credentials struct {
 	Mechanism string // without -PLUS
 	store.Credentials
@@ -99,7 +100,7 @@ type RosterItem struct {
 type Node struct {
 	Name    string
 	Created time.Time // zero where it is not known
-	// Config holds the fields of the node's configuration, by their names without "pubsub#": all that the source told.
+	// Config holds the fields of the node's configuration, by their names without "pubsub#": all that the source told. nil: this is another part.
 	Config map[string][]string
 	// Affiliations by bare JID (owner is the account itself and not among them), Subscriptions by JID.
 	Affiliations  map[string]string

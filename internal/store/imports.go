@@ -79,13 +79,19 @@ func DropImports(tx *Tx) (accounts []string) {
 }
 
 // Spool puts a message aside under a number.
-func Spool(tx *Tx, account string, n uint64, m Spooled) { importSpool.Put(tx, SeqKey(n, spoolKey, account), m) }
+func Spool(tx *Tx, account string, n uint64, m Spooled) {
+	importSpool.Put(tx, SeqKey(n, spoolKey, account), m)
+}
+
+// Spooling reads it.
+func Spooling(tx *Tx, account string, n uint64) (m Spooled, ok bool) {
+	return importSpool.Get(tx, SeqKey(n, spoolKey, account))
+}
 
 // Unspool takes it out.
 func Unspool(tx *Tx, account string, n uint64) (m Spooled, ok bool) {
-	key := SeqKey(n, spoolKey, account)
-	if m, ok = importSpool.Get(tx, key); ok {
-		importSpool.Delete(tx, key)
+	if m, ok = Spooling(tx, account, n); ok {
+		importSpool.Delete(tx, SeqKey(n, spoolKey, account))
 	}
 	return m, ok
 }

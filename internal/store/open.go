@@ -18,6 +18,14 @@ import (
 // is32bit: a 32-bit box has no address space for a large map.
 const is32bit = strconv.IntSize == 32
 
+// MaxSize is how large the database can become, in bytes; 0: as large as the disk.
+func MaxSize() int64 {
+	if is32bit {
+		return 1 << 30
+	}
+	return 0
+}
+
 func boltOptions() *bolt.Options {
 	o := &bolt.Options{
 		Timeout:  2 * time.Second, // another daemon holds the file
@@ -28,7 +36,7 @@ func boltOptions() *bolt.Options {
 		InitialMmapSize: 256 << 20,
 	}
 	if is32bit {
-		o.MaxSize = 1 << 30
+		o.MaxSize = int(MaxSize())
 	} else {
 		o.InitialMmapSize <<= 6 // 16 GiB of address space: growing beyond it waits for all readers
 	}

@@ -137,6 +137,39 @@ func (a *Accounts) Credentials(username, domain string) (sasl.Account, error) {
 	return answer, err
 }
 
+// Unusable names the mechanisms without -PLUS that an account can not log in by; where nobody is named, or who is not at the domain, those that
+// some account there can not log in by. Accounts that came from another server have, until they get a new password, the keys that it had, often
+// those of SCRAM-SHA-1 only; many clients try no other mechanism than the strongest that they are offered.
+func (a *Accounts) Unusable(who xmpp.JID, domain string) (names []string, err error) {
+	sha1, sha256 := true, true
+	look := func(acc store.Account) {
+		if acc.Closed == nil {
+			sha1, sha256 = sha1 && len(acc.SHA1.StoredKey) > 0, sha256 && len(acc.SHA256.StoredKey) > 0
+		}
+	}
+	err = a.router.Store.View(func(tx *store.Tx) error {
+		if who.Local != "" && who.Domain == domain {
+			if acc, ok := store.Accounts.Get(tx, who.String()); ok {
+				look(acc)
+			}
+			return nil
+		}
+		for key, acc := range store.Accounts.All(tx) {
+			if _, at, _ := strings.Cut(key, "@"); at == domain {
+				look(acc)
+			}
+		}
+		return nil
+	})
+	switch {
+	case err != nil || sha1 == sha256: // with neither, it is tried what the client wants
+		return nil, err
+	case sha1:
+		return []string{sasl.ScramSHA256}, nil
+	}
+	return []string{sasl.ScramSHA1}, nil
+}
+
 func prepare(localpart, domain string) (xmpp.JID, error) {
 	if localpart == "" || strings.ContainsAny(localpart, "@/") {
 		return xmpp.JID{}, ErrName

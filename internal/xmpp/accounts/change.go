@@ -30,6 +30,9 @@ func (a *Accounts) Create(account xmpp.JID, password string, role Role) (oneTime
 		if old, ok := store.Accounts.Get(tx, account.String()); ok {
 			return exists(account, old)
 		}
+		if _, ok := store.Importing(tx, account.String()); ok {
+			return refuse(ErrExists, "%s is being imported", account)
+		}
 		acc.Created = time.Now().UTC()
 		store.Accounts.Put(tx, account.String(), acc)
 		out.After(func() { a.router.SetExists(account, true) })
@@ -39,6 +42,11 @@ func (a *Accounts) Create(account xmpp.JID, password string, role Role) (oneTime
 		return "", err
 	}
 	return oneTime, nil
+}
+
+// Login derives the keys of a password, or of a one-time password that it makes, where password is "".
+func (a *Accounts) Login(password string) (keys store.Account, oneTime string, err error) {
+	return newRecord(password)
 }
 
 func exists(account xmpp.JID, old store.Account) error {
@@ -131,7 +139,7 @@ func (a *Accounts) Standing(tx *store.Tx, account xmpp.JID) (string, error) {
 	if err != nil {
 		return "", xmpp.Errorf(stanza.ItemNotFound, "the account does not exist any more")
 	}
-	return string(acc.SHA256.StoredKey), nil
+	return string(acc.SHA256.StoredKey) + string(acc.SHA1.StoredKey), nil
 }
 
 // ChangeOwn gives the account of a session another password and ends its other sessions. It does nothing where the standing is another one by

@@ -159,6 +159,15 @@ func all(tx *store.Tx, account xmpp.JID) (list []xmpp.JID, err error) {
 	return list, nil
 }
 
+// Appear reads the list of an account that begins to exist with it.
+func (b *Blocking) Appear(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error {
+	list, err := all(tx, account)
+	if err == nil {
+		b.after(out, account, list, true)
+	}
+	return err
+}
+
 // after changes the copy in memory, before presence is sent, which the filters see.
 func (b *Blocking) after(out *xmpp.Out, account xmpp.JID, list []xmpp.JID, blocked bool) {
 	out.After(func() {

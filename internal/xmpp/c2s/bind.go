@@ -18,7 +18,7 @@ const (
 // bind opens the stream after the login and binds a resource (RFC 6120 §7).
 func (c *conn) bind() error {
 	features := []byte("<bind xmlns='" + nsBind + "'/><sm xmlns='" + nsSM + "'/><csi xmlns='" + nsCSI + "'/><session xmlns='" + nsSession + "'><optional/></session>")
-	if err := c.open(append(features, c.srv.router.StreamFeatures()...)); err != nil {
+	if err := c.open(fixed(append(features, c.srv.router.StreamFeatures()...))); err != nil {
 		return err
 	}
 	for range maxTries {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"pibox/internal/xmpp"
@@ -25,7 +27,7 @@ func (c *conn) login(shown *x509.Certificate) error {
 	if tc, ok := c.net.(*tls.Conn); ok {
 		bindings = sasl.Bindings(tc.ConnectionState(), shown)
 	}
-	if err := c.open(mechanisms(bindings)); err != nil {
+	if err := c.open(func() ([]byte, error) { return c.mechanisms(bindings) }); err != nil {
 		return err
 	}
 	var x exchange
@@ -53,20 +55,30 @@ func (c *conn) login(shown *x509.Certificate) error {
 }
 
 // mechanisms are the stream features before the login: RFC 6120 §6.4.1, XEP-0440 §2.
-func mechanisms(bindings []sasl.Binding) []byte {
+func (c *conn) mechanisms(bindings []sasl.Binding) ([]byte, error) {
+	var who xmpp.JID
+	if j, err := xmpp.ParseJID(c.peer); err == nil {
+		who = j.Bare()
+	}
+	unusable, err := c.srv.accounts.Unusable(who, c.domain)
+	if err != nil {
+		return nil, err
+	}
 	x := xmpp.NewXMLNS("mechanisms", nsSASL)
 	for _, m := range sasl.Mechanisms(len(bindings) > 0) {
-		x.Leaf("mechanism", "", m)
+		if !slices.Contains(unusable, strings.TrimSuffix(m, "-PLUS")) {
+			x.Leaf("mechanism", "", m)
+		}
 	}
 	b := x.Bytes()
 	if len(bindings) == 0 {
-		return b
+		return b, nil
 	}
 	x = xmpp.NewXMLNS("sasl-channel-binding", nsCB)
 	for _, cb := range bindings {
 		x.Open("channel-binding", "").Attr("type", cb.Type).Close()
 	}
-	return append(b, x.Bytes()...)
+	return append(b, x.Bytes()...), nil
 }
 
 // exchange is a login under way: nothing, or what the client began with auth.

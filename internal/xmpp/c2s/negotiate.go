@@ -33,7 +33,7 @@ func (c *conn) negotiate() error {
 
 func (c *conn) stages() error {
 	if !c.direct {
-		if err := c.open([]byte("<starttls xmlns='" + nsTLS + "'><required/></starttls>")); err != nil {
+		if err := c.open(fixed([]byte("<starttls xmlns='" + nsTLS + "'><required/></starttls>"))); err != nil {
 			return err
 		}
 		if err := c.awaitSTARTTLS(); err != nil {
@@ -65,8 +65,8 @@ func (c *conn) unheaded() {
 	c.headed = false
 }
 
-// open reads the client's stream header and answers with ours and the features.
-func (c *conn) open(features []byte) error {
+// open reads the client's stream header and answers with ours and the features, which may depend on it.
+func (c *conn) open(features func() ([]byte, error)) error {
 	h, err := c.readHeader()
 	if err == nil {
 		err = c.checkHeader(h)
@@ -74,9 +74,17 @@ func (c *conn) open(features []byte) error {
 	if err != nil {
 		return err
 	}
+	f, err := features()
+	if err != nil {
+		return err
+	}
 	x := append(c.header(), "<stream:features>"...)
-	c.send(append(append(x, features...), "</stream:features>"...), true)
+	c.send(append(append(x, f...), "</stream:features>"...), true)
 	return nil
+}
+
+func fixed(features []byte) func() ([]byte, error) {
+	return func() ([]byte, error) { return features, nil }
 }
 
 func (c *conn) readHeader() (*frame.Header, error) {

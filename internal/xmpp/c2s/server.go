@@ -32,6 +32,9 @@ type Accounts interface {
 	// Credentials finds what a user name, as a client sent it, stands for at a domain of ours. The name in the answer is the bare
 	// JID, also of an account that does not exist.
 	Credentials(username, domain string) (sasl.Account, error)
+	// Unusable names the mechanisms, without -PLUS, that must not be offered on a stream of somebody, by the bare JID that the stream names, or of
+	// anybody at the domain, where it names none: accounts that came from another server may have keys for one mechanism only.
+	Unusable(who xmpp.JID, domain string) ([]string, error)
 	// Secret makes up salts for accounts that do not exist; the same over restarts, sasl.MinSecret bytes or more.
 	Secret() []byte
 }
