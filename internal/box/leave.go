@@ -176,7 +176,7 @@ func (l *leaving) tell(ctx context.Context) error {
 		return nil
 	}
 	l.t.part("waiting for contacts who have to ask")
-	if err := m.Wait(ctx, wait); err != nil {
+	if err := m.Wait(ctx, wait, func() bool { return !m.Open() }); err != nil {
 		return err
 	}
 	for _, c := range all {

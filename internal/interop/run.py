@@ -69,6 +69,10 @@ def bring(name: str, old: str) -> Scenario:
     return Scenario(name, "bring.py", {"old": old, "new": BOX, "romeo": SECOND, "paris": SECOND}, limit=120, by_prosody=False)
 
 
+def leave(name: str, new: str) -> Scenario:
+    return Scenario(name, "leave.py", {"old": BOX, "new": new, "romeo": SECOND}, by_prosody=False)
+
+
 SCENARIOS = [
     Scenario("slixmpp", "slixmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
     Scenario("aioxmpp", "aioxmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
@@ -99,6 +103,8 @@ SCENARIOS = [
     move("move-ejabberd-to-box", EJABBERD, BOX),
     bring("bring-prosody", PROSODY),
     bring("bring-ejabberd", EJABBERD),
+    leave("leave-to-prosody", PROSODY),
+    leave("leave-to-ejabberd", EJABBERD),
     Scenario("verifying-client", "verifying_client.py", {
         "romeo": PROSODY, "benvolio": PROSODY, "paris": PROSODY, "old": BOX, "new": SECOND},
         by_prosody=False),

@@ -4,14 +4,9 @@
 import asyncio
 import json
 
+from bring_steps import CARD, NOTES, OMEMO, PUBLISH, READ, ROOM, pibox
 from steps import NS, WAIT, World, check, run, stanza, step
 
-PUBLISH = "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{}'><item id='{}'>{}</item></publish></pubsub>"
-READ = "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='{}'/></pubsub>"
-CARD = "<vCard xmlns='vcard-temp'><FN>Juliet Capulet</FN></vCard>"
-ROOM = "<conference xmlns='urn:xmpp:bookmarks:1' name='Orchard' autojoin='true'/>"
-NOTES = "<query xmlns='jabber:iq:private'><storage xmlns='storage:rosternotes'>{}</storage></query>"
-OMEMO = "eu.siacs.conversations.axolotl.devicelist"
 WORDS = 250
 
 
@@ -43,23 +38,14 @@ async def furnish(world: World) -> None:
         await person.log_out()
 
 
-async def pibox(world: World, *command: str, password: str) -> tuple[int, dict]:
-    box = world.jid("new").partition("@")[2]
-    process = await asyncio.create_subprocess_exec(
-        world.settings["program"], *command, "--socket", world.settings["admin"][box], "--password-stdin", "--json",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-    out, err = await process.communicate(password.encode() + b"\n")
-    return process.returncode, json.loads(out or err)
-
-
 async def play(world: World) -> None:
     await furnish(world)
     old, new = world.settings["roles"]["old"], world.jid("new")
     step("A wrong password is refused in words, and nothing happens")
-    code, said = await pibox(world, "move", "bring", old["jid"], new, password="wrong")
+    code, said = await pibox(world, "new", "move", "bring", old["jid"], new, password="wrong")
     check(code == 1 and "does not accept this password" in said["error"]["message"], f"the password should be refused: {said}")
     step(f"The box brings it with her password, as {new}")
-    code, said = await pibox(world, "move", "bring", old["jid"], new, password=old["password"])
+    code, said = await pibox(world, "new", "move", "bring", old["jid"], new, password=old["password"])
     check(code == 0 and said["transfer"]["state"] == "done", f"it should be here: {said}")
     counts = said["transfer"]["counts"]
     step(f"{json.dumps(counts)}")

@@ -189,15 +189,9 @@ func (m *Mover) Report(c Contact) Report {
 	return r
 }
 
-// Wait listens for answers, and answers requests of contacts who are expected, for a time.
-func (m *Mover) Wait(ctx context.Context, d time.Duration) error {
-	until := time.Now().Add(d)
-	for left := d; left > 0; left = time.Until(until) {
-		if err := m.s.idle(ctx, left, nil); err != nil {
-			return err
-		}
-	}
-	return nil
+// Wait listens for answers, and answers requests of contacts who are expected, for a time or until what is waited for has come; nil waits for nothing.
+func (m *Mover) Wait(ctx context.Context, d time.Duration, come func() bool) error {
+	return m.s.idle(ctx, d, come)
 }
 
 // Open tells whether there are contacts whose requests only this session can answer.

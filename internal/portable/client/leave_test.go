@@ -73,7 +73,7 @@ func TestMover(t *testing.T) {
 		t.Fatal(err)
 	}
 	for m.Report(both).Step != client.StepFollowed {
-		if err := m.Wait(ctx, 10*time.Millisecond); err != nil {
+		if err := m.Wait(ctx, 10*time.Millisecond, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,7 +136,7 @@ func TestMoverWithoutApproval(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := m.Wait(t.Context(), time.Minute); err != nil {
+		if err := m.Wait(t.Context(), time.Minute, nil); err != nil {
 			t.Fatal(err)
 		}
 		tybalt.Asked = true

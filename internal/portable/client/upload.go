@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"strconv"
 
 	"pibox/internal/portable"
 	"pibox/internal/xmpp"
@@ -22,11 +21,12 @@ type Uploader struct {
 	archived, waiting int
 	nodes             map[string]portable.Node
 	refusedNodes      map[string]bool
+	published         map[string]bool // something of it, in this session
 }
 
 // Upload gives an Uploader. ctx bounds all of it.
 func (s *Session) Upload(ctx context.Context, lost func(portable.Loss)) *Uploader {
-	return &Uploader{ctx: ctx, s: s, Lost: lost, nodes: map[string]portable.Node{}, refusedNodes: map[string]bool{}}
+	return &Uploader{ctx: ctx, s: s, Lost: lost, nodes: map[string]portable.Node{}, refusedNodes: map[string]bool{}, published: map[string]bool{}}
 }
 
 // set asks for a change; a refusal is a loss.
@@ -112,38 +112,59 @@ func (u *Uploader) Item(node string, it portable.Item) error {
 	if stays(node) || u.refusedNodes[node] {
 		return nil
 	}
-	raw := func() []byte {
-		return xmpp.NewXMLNS("pubsub", nsPubSub).Open("publish", "").Attr("node", node).Open("item", "").Attr("id", it.ID).Raw(it.Payload).Close().Close().
-			Raw(options(nsOptions, "publish-options", u.config(node))).Bytes()
-	}
-	_, err := u.s.ask(u.ctx, query{typ: "set", raw: raw()})
+	err := u.publish(node, it)
 	var r *Refusal
 	if errors.As(err, &r) && (r.Specific == "precondition-not-met" || r.Condition == "conflict") {
-		configure := xmpp.NewXMLNS("pubsub", nsOwner).Open("configure", "").Attr("node", node).Raw(options(nsConfig, "", u.config(node))).Bytes()
-		if _, err = u.s.ask(u.ctx, query{typ: "set", raw: configure}); err == nil {
-			_, err = u.s.ask(u.ctx, query{typ: "set", raw: raw()})
+		if err = u.configure(node); err == nil {
+			err = u.publish(node, it)
 		}
+	} else if err == nil && !u.published[node] {
+		err = u.configure(node) // the node is there only now, and may hold no more than one item
 	}
 	if refused(err) {
 		u.refusedNodes[node] = true
 		u.lose("what is published at "+quoted(node), "the new server answered: "+err.Error())
 		return nil
 	}
+	u.published[node] = true
+	return err
+}
+
+func (u *Uploader) publish(node string, it portable.Item) error {
+	_, err := u.s.ask(u.ctx, query{typ: "set", raw: xmpp.NewXMLNS("pubsub", nsPubSub).
+		Open("publish", "").Attr("node", node).Open("item", "").Attr("id", it.ID).Raw(it.Payload).Close().Close().
+		// Some servers know no others than these two here.
+		Raw(options(nsOptions, "publish-options", u.config(node, "persist_items", "access_model"))).Bytes()})
+	return err
+}
+
+// configure gives a node its configuration. Servers differ in how many items they hold at the most, and in whether they know a word for that.
+func (u *Uploader) configure(node string) (err error) {
+	fields := u.config(node, "persist_items", "access_model", "send_last_published_item", "max_items")
+	if len(fields) == 0 {
+		return nil
+	}
+	last := &fields[len(fields)-1]
+	for _, most := range []string{last[1], "max", "1000", "100"} {
+		if last[0] == "pubsub#max_items" {
+			last[1] = most
+		}
+		_, err = u.s.ask(u.ctx, query{typ: "set", raw: xmpp.NewXMLNS("pubsub", nsOwner).Open("configure", "").Attr("node", node).
+			Raw(options(nsConfig, "", fields)).Bytes()})
+		if !refused(err) || last[0] != "pubsub#max_items" {
+			return err
+		}
+	}
 	return err
 }
 
 // config is what of a node's configuration every server with PEP knows.
-func (u *Uploader) config(node string) [][2]string {
+func (u *Uploader) config(node string, names ...string) [][2]string {
 	fields := [][2]string{}
-	for _, name := range []string{"persist_items", "access_model", "max_items", "send_last_published_item"} {
-		v := u.nodes[node].Config[name]
-		if len(v) != 1 || v[0] == "" {
-			continue
+	for _, name := range names {
+		if v := u.nodes[node].Config[name]; len(v) == 1 && v[0] != "" {
+			fields = append(fields, [2]string{"pubsub#" + name, v[0]})
 		}
-		if _, err := strconv.Atoi(v[0]); name == "max_items" && err != nil && v[0] != "max" {
-			continue
-		}
-		fields = append(fields, [2]string{"pubsub#" + name, v[0]})
 	}
 	return fields
 }
