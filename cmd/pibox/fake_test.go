@@ -25,6 +25,8 @@ type fakeBox struct {
 	cfg     config.Config
 	users   map[string]admin.User
 	started time.Time
+
+	transfer admin.Transfer
 }
 
 func newFakeBox() *fakeBox {

@@ -20,10 +20,10 @@ contact stands. The old account goes on receiving messages until you close it.`,
 		Example: "  pibox move plan juliet@old.example juliet@new.example\n  pibox move start juliet@old.example juliet@new.example\n  pibox move status",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("'pibox move' needs plan, start, family, status, cancel, undo or close")
+			return errors.New("'pibox move' needs plan, start, family, bring, leave, status, cancel, undo or close")
 		},
 	}
-	c.AddCommand(movePlanCmd(a), moveStartCmd(a), moveFamilyCmd(a), moveStatusCmd(a), moveCancelCmd(a), moveUndoCmd(a), moveCloseCmd(a))
+	c.AddCommand(movePlanCmd(a), moveStartCmd(a), moveFamilyCmd(a), moveStatusCmd(a), moveCancelCmd(a), moveUndoCmd(a), moveCloseCmd(a), moveBringCmd(a), moveLeaveCmd(a))
 	return c
 }
 

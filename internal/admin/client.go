@@ -87,6 +87,26 @@ func (c *Client) MoveClose(ctx context.Context, req MoveCloseRequest) (MoveClose
 	return Do[MoveCloseResponse](ctx, c, methodMoveClose, req, nil)
 }
 
+// MoveBring implements API.
+func (c *Client) MoveBring(ctx context.Context, req MoveBringRequest) (TransferResponse, error) {
+	return Do[TransferResponse](ctx, c, methodMoveBring, req, nil)
+}
+
+// MoveLeave implements API.
+func (c *Client) MoveLeave(ctx context.Context, req MoveLeaveRequest) (TransferResponse, error) {
+	return Do[TransferResponse](ctx, c, methodMoveLeave, req, nil)
+}
+
+// Transfer implements API.
+func (c *Client) Transfer(ctx context.Context, req TransferRequest) (TransferResponse, error) {
+	return Do[TransferResponse](ctx, c, methodTransfer, req, nil)
+}
+
+// TransferStop implements API.
+func (c *Client) TransferStop(ctx context.Context, req TransferRequest) (TransferResponse, error) {
+	return Do[TransferResponse](ctx, c, methodTransferStop, req, nil)
+}
+
 // Status implements API.
 func (c *Client) Status(ctx context.Context, req StatusRequest) (StatusResponse, error) {
 	return Do[StatusResponse](ctx, c, methodStatus, req, nil)

@@ -22,6 +22,10 @@ const (
 	methodMoveCancel   = "move.cancel"
 	methodMoveUndo     = "move.undo"
 	methodMoveClose    = "move.close"
+	methodMoveBring    = "move.bring"
+	methodMoveLeave    = "move.leave"
+	methodTransfer     = "transfer"
+	methodTransferStop = "transfer.stop"
 	methodStatus       = "status"
 	methodAuthority    = "authority"
 	methodBackup       = "backup"
@@ -54,6 +58,10 @@ func Methods(api API) []Method {
 		Call(methodMoveCancel, api.MoveCancel),
 		Call(methodMoveUndo, api.MoveUndo),
 		Call(methodMoveClose, api.MoveClose),
+		Call(methodMoveBring, api.MoveBring),
+		Call(methodMoveLeave, api.MoveLeave),
+		Call(methodTransfer, api.Transfer),
+		Call(methodTransferStop, api.TransferStop),
 		Call(methodStatus, api.Status),
 		Call(methodAuthority, api.Authority),
 		Stream(methodBackup, api.Backup),

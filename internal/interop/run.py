@@ -65,6 +65,14 @@ def ordinary(name: str, old: str, **options) -> Scenario:
     return Scenario(name, "ordinary.py", roles, by_prosody="late" not in options, options=options)
 
 
+def bring(name: str, old: str) -> Scenario:
+    return Scenario(name, "bring.py", {"old": old, "new": BOX, "romeo": SECOND, "paris": SECOND}, limit=120, by_prosody=False)
+
+
+def leave(name: str, new: str) -> Scenario:
+    return Scenario(name, "leave.py", {"old": BOX, "new": new, "romeo": SECOND}, by_prosody=False)
+
+
 SCENARIOS = [
     Scenario("slixmpp", "slixmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
     Scenario("aioxmpp", "aioxmpp_client.py", {"romeo": BOX, "juliet": BOX, "benvolio": BOX}),
@@ -93,6 +101,10 @@ SCENARIOS = [
     move("move-other-box-to-box", SECOND, BOX, benvolio=BOX),
     move("move-within-box", BOX, BOX),
     move("move-ejabberd-to-box", EJABBERD, BOX),
+    bring("bring-prosody", PROSODY),
+    bring("bring-ejabberd", EJABBERD),
+    leave("leave-to-prosody", PROSODY),
+    leave("leave-to-ejabberd", EJABBERD),
     Scenario("verifying-client", "verifying_client.py", {
         "romeo": PROSODY, "benvolio": PROSODY, "paris": PROSODY, "old": BOX, "new": SECOND},
         by_prosody=False),
@@ -149,6 +161,7 @@ class World:
         self.trusted: dict[str, Path] = {}  # what a client of this domain verifies its server by
         self.servers: dict[str, Server] = {}
         self.secret = secrets.token_hex(12)  # of the component
+        self.program = arguments.pibox.resolve()
         kinds = dict.fromkeys(DOMAINS, Prosody) | {EJABBERD: Ejabberd}
         if arguments.box == "pibox":
             kinds[BOX] = kinds[SECOND] = lambda *place: Pibox(*place, program=arguments.pibox.resolve())
@@ -165,6 +178,7 @@ class World:
             starttls = None if domain == EJABBERD else server.s2s
             direct = None if domain == PROSODY else server.s2s_direct
             self.names.add_server(domain, server.address, starttls, direct)
+            self.names.add_clients(domain, server.starttls if starttls else None, server.direct_tls if direct else None)
             self.trusted[domain] = self.authority.path
         if PROSODY in self.servers:
             self.names.add_server(PUSH, self.servers[PROSODY].address, Server.s2s, None)
@@ -241,6 +255,7 @@ class World:
                 for domain, server in self.servers.items()}
         return {"limit": scenario.limit, "roles": roles, "servers": logs,
                 "component": {"jid": PUSH, "secret": self.secret, "port": Prosody.component},
+                "program": str(self.program), "admin": {d: str(s.admin) for d, s in self.servers.items() if isinstance(s, Pibox)},
                 "unreachable": UNREACHABLE, "control": str(self.control.path), "suites": str(SUITES), **scenario.options}
 
 

@@ -36,6 +36,14 @@ class NameServer:
             self._names.add(above)
             above = above.parent()
 
+    def add_clients(self, domain: str, starttls: int | None, direct: int | None) -> None:
+        """Announces a server's ports for clients; it was added before."""
+        target = f"host.{domain}."
+        if starttls:
+            self.add(f"_xmpp-client._tcp.{domain}.", "SRV", f"10 0 {starttls} {target}")
+        if direct:
+            self.add(f"_xmpps-client._tcp.{domain}.", "SRV", f"5 0 {direct} {target}")
+
     def add_server(self, domain: str, address: str, starttls: int | None, direct: int | None) -> None:
         """Announces a server's ports for other servers: RFC 6120 §3.2.1 and XEP-0368 §3."""
         target = f"host.{domain}."

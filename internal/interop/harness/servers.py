@@ -188,6 +188,10 @@ class Pibox(Server):
     def log(self) -> Path:
         return self.folder / "output"
 
+    @property
+    def admin(self) -> Path:
+        return self.folder / "admin.sock"
+
     def configure(self, settings, accounts):
         self._config = self.folder / "pibox.toml"
         dialback = "true" if settings["insecure"] else "false"

@@ -3,7 +3,7 @@
 //   - the core, internal/xmpp with its part frame, imports no feature;
 //   - a feature, internal/xmpp/NAME or internal/moved or internal/portable,
 //     imports the core, the store and plain tools (see tools), never another
-//     feature;
+//     feature (internal/portable/client is a part of internal/portable);
 //   - only internal/box wires features, and programs that measure them (internal/tools);
 //   - internal/config and internal/admin import nothing of ours;
 //   - only internal/store imports bbolt, only internal/health imports periph
@@ -25,8 +25,9 @@ import (
 )
 
 const (
-	module = "pibox"
-	core   = module + "/internal/xmpp"
+	module   = "pibox"
+	core     = module + "/internal/xmpp"
+	portable = module + "/internal/portable"
 )
 
 // pkg is what 'go list -json' tells of a package.
@@ -103,6 +104,8 @@ func ours(from, to string) string {
 		return "a plain tool imports nothing of ours but plain tools"
 	case from == core && isFeature(to):
 		return "the core imports no feature"
+	case strings.HasPrefix(from, portable+"/") && to == portable: // a part of it
+		return ""
 	case isFeature(from) && isFeature(to):
 		return "a feature imports no other feature; state a small interface instead"
 	case isFeature(from) && !isTool(to) && to != core && to != module+"/internal/store":
@@ -115,7 +118,7 @@ func ours(from, to string) string {
 
 func isFeature(path string) bool {
 	return strings.HasPrefix(path, core+"/") && !isTool(path) ||
-		path == module+"/internal/moved" || path == module+"/internal/portable"
+		path == module+"/internal/moved" || path == portable || strings.HasPrefix(path, portable+"/")
 }
 
 // isTool tells whether path is one of the packages under the core that know

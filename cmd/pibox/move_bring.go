@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pibox/internal/admin"
+)
+
+func moveBringCmd(a *app) *cobra.Command {
+	var req admin.MoveBringRequest
+	var stdin, stop bool
+	c := &cobra.Command{
+		Use:   "bring OLD [NEW]",
+		Short: "Bring an account from any other server",
+		Long: `Bring an account from any other server, where it moves away from. Its password there is all that is
+needed: the box logs in as an app does, takes contacts, profile, avatar, bookmarks, blocks and
+archive, announces the move there, and tells the contacts from the new address. NEW is an address of
+this box; without it the name stays. The account is made here, or is an empty one.
+
+The old password is asked for, is never stored, and is not needed any more afterwards. What takes
+long goes on when you leave: the same command shows how it goes. After a restart of the box it
+begins the part anew that was under way. Keys of OMEMO stay behind, as they belong to devices.`,
+		Example: "  pibox move bring juliet@old.example\n  pibox move bring juliet@old.example julia@family.example\n  pibox move bring juliet@old.example --dry-run",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return nil
+			}
+			return needsTwo("OLD, and NEW where the name changes", "juliet@old.example julia@family.example")(c, args)
+		},
+		RunE: ran(func(ctx context.Context, args []string) error {
+			req.Old, req.New, _ = strings.Cut(args[0], "@")
+			req.Old, req.New = args[0], req.Old
+			if len(args) > 1 {
+				req.New = args[1]
+			}
+			if done, err := a.attach(ctx, "bring", req.Old, req.New, stop); done || err != nil {
+				return err
+			}
+			if err := a.bringPasswords(ctx, &req, stdin); err != nil {
+				return err
+			}
+			resp, err := a.client().MoveBring(ctx, req)
+			if err != nil {
+				return err
+			}
+			if req.DryRun {
+				a.print(resp, "%s lets this box in, and has %s. Nothing was changed.", resp.Transfer.Old, plural(resp.Transfer.Counts.Contacts, "contact"))
+				return nil
+			}
+			return a.follow(ctx, resp.Transfer)
+		}),
+	}
+	c.Flags().BoolVar(&stdin, "password-stdin", false, "read the old password from the first line of standard input")
+	c.Flags().StringVar(&req.Server, "server", "", "`host:port` of the old server, where its name alone does not lead there")
+	c.Flags().BoolVar(&req.DirectTLS, "direct-tls", false, "TLS begins with the first byte at --server")
+	c.Flags().BoolVar(&req.DryRun, "dry-run", false, "only log in there and count the contacts")
+	c.Flags().BoolVar(&req.Unverified, "unverified", false, "start the move also where the old server can not announce it: every contact has to approve")
+	c.Flags().BoolVar(&stop, "stop", false, "stop bringing it")
+	return a.jsonFlag(c)
+}
+
+// bringPasswords asks for the old one, and for one of an account that is made.
+func (a *app) bringPasswords(ctx context.Context, req *admin.MoveBringRequest, stdin bool) (err error) {
+	if req.OldPassword, err = a.otherPassword(ctx, req.Old, stdin); err != nil {
+		return err
+	}
+	if _, terminal := a.terminal(); !terminal || stdin || req.DryRun {
+		return nil
+	}
+	if _, err := a.client().UserGet(ctx, admin.UserGetRequest{User: req.New}); err == nil {
+		return nil // it keeps its own
+	}
+	pw, err := a.password(ctx, passwordFlags{}, "Password for "+req.New+" here, which is made now")
+	if err == nil && !pw.made {
+		req.Password = pw.text
+	}
+	return err
+}
+
+// otherPassword is that of an account at another server.
+func (a *app) otherPassword(ctx context.Context, account string, stdin bool) (text string, err error) {
+	fd, terminal := a.terminal()
+	switch {
+	case stdin:
+		text, err = a.line()
+	case terminal:
+		text, err = a.hidden(ctx, fd, "Password of "+account+" there: ")
+	default:
+		return "", usageError{"the password of " + account + " is asked for: run this at a terminal, or with --password-stdin"}
+	}
+	if err == nil && text == "" {
+		err = usageError{"without the password of " + account + " nothing can be done there"}
+	}
+	return text, err
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pibox/internal/admin"
+)
+
+// attach looks for a transfer that is under way: it is shown, or stopped, and nothing is asked.
+func (a *app) attach(ctx context.Context, kind, old, new string, stop bool) (done bool, err error) {
+	resp, err := a.client().Transfer(ctx, admin.TransferRequest{New: new})
+	var known *admin.Error
+	running := err == nil && !resp.Transfer.State.Over()
+	switch {
+	case errors.As(err, &known) && known.Code != admin.CodeNotFound:
+		return true, err
+	case stop && !running:
+		return true, admin.Errorf(admin.CodeNotFound, "nothing is on its way from %s to %s", old, new)
+	case stop:
+		_, err = a.client().TransferStop(ctx, admin.TransferRequest{New: new})
+		if err == nil {
+			a.print(resp, "Stopped. The same command without --stop begins it again.")
+		}
+		return true, err
+	case running && resp.Transfer.Kind == kind && (resp.Transfer.Old == old || strings.HasPrefix(resp.Transfer.Old, old+"@")):
+		return true, a.follow(ctx, resp.Transfer)
+	}
+	return false, nil
+}
+
+// follow shows how a transfer goes until it is over.
+func (a *app) follow(ctx context.Context, t admin.Transfer) error {
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	for shown := ""; !t.State.Over(); {
+		if line := progressLine(t); line != shown && !a.json {
+			a.say("%s", line)
+			shown = line
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			a.say("It goes on without you. The same command shows how it goes, and with --stop ends it.")
+			return ctx.Err()
+		}
+		resp, err := a.client().Transfer(ctx, admin.TransferRequest{New: t.New})
+		switch {
+		case err != nil && ctx.Err() != nil: // told at the next turn
+		case err != nil:
+			return err
+		default:
+			t = resp.Transfer
+		}
+	}
+	return a.finished(t)
+}
+
+// progressLine changes with what is being done, and with every thousand of messages.
+func progressLine(t admin.Transfer) string {
+	if t.State == admin.TransferConnecting {
+		return "Logging in ..."
+	}
+	line := strings.ToUpper(t.Part[:min(1, len(t.Part))]) + t.Part[min(1, len(t.Part)):]
+	if n := t.Counts.Archived / 1000 * 1000; n > 0 && t.Part == "archive" {
+		line += fmt.Sprintf(", %d messages so far", n)
+	}
+	return line + " ..."
+}
+
+func (a *app) finished(t admin.Transfer) error {
+	if a.json {
+		a.printJSONTo(a.out, admin.TransferResponse{Transfer: t})
+	}
+	if t.State == admin.TransferFailed {
+		if t.Password != "" && !a.json {
+			fmt.Fprintf(a.out, "Password of %s, shown only this once: %s\n", t.New, t.Password)
+		}
+		if t.Error == nil {
+			return errors.New("it failed")
+		}
+		return t.Error
+	}
+	if a.json {
+		return nil
+	}
+	c := t.Counts
+	if t.Kind == "leave" {
+		fmt.Fprintf(a.out, "%s moves to %s: %s told from there. 'pibox move status %s' shows how it goes.\n", t.Old, t.New, plural(c.Told, "contact"), t.New)
+	} else {
+		fmt.Fprintf(a.out, "%s is here as %s, with %s, %s of the archive (%s), %s, %s.\n", t.Old, t.New,
+			plural(c.Contacts, "contact"), plural(c.Archived, "message"), size(c.Bytes), plural(c.Items, "published item"), plural(c.Blocked, "block"))
+		if t.Password != "" {
+			fmt.Fprintf(a.out, "Password, shown only this once: %s\n", t.Password)
+		}
+		fmt.Fprintf(a.out, "Its contacts are being told. 'pibox move status %s' shows how it goes.\n", t.New)
+	}
+	for _, l := range t.Losses {
+		times := ""
+		if l.Count > 1 {
+			times = fmt.Sprintf(" (%d)", l.Count)
+		}
+		fmt.Fprintf(a.out, "Not brought: %s%s: %s.\n", l.What, times, l.Why)
+	}
+	for _, l := range t.Lacks {
+		fmt.Fprintf(a.out, "About the old server: %s.\n", l)
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package admin
+
+import "time"
+
+// MoveBringRequest brings an account from another server to this box, where it moves to. Nothing of it is stored but what the account holds: the old
+// password stays in memory, and ends with the transfer.
+type MoveBringRequest struct {
+	Old         string `json:"old"`
+	OldPassword string `json:"old_password"`
+	// New is an address of this box; empty: the same name at the main domain. The account is made where there is none; one that is there has to be
+	// empty.
+	New string `json:"new,omitempty"`
+	// Password of an account that is made; empty: one is made up and returned.
+	Password string `json:"password,omitempty"`
+	// Server is host:port of the old server where the DNS does not tell; DirectTLS says that TLS begins with the first byte there.
+	Server    string `json:"server,omitempty"`
+	DirectTLS bool   `json:"direct_tls,omitempty"`
+	// DryRun logs in, counts the contacts and changes nothing.
+	DryRun bool `json:"dry_run,omitempty"`
+	// Unverified starts the move also where the old server can not hold the statement that proves it.
+	Unverified bool `json:"unverified,omitempty"`
+}
+
+// MoveLeaveRequest announces that an account of this box moves to another server. With the password there, the box also builds up the new account
+// and tells the contacts from it, as far as that server lets a client do so.
+type MoveLeaveRequest struct {
+	Account   string `json:"account"`
+	New       string `json:"new"`
+	Password  string `json:"password,omitempty"` // at the new address; stays in memory
+	Server    string `json:"server,omitempty"`
+	DirectTLS bool   `json:"direct_tls,omitempty"`
+	// Wait is how many seconds the new account stays connected for contacts who have to ask first, where its server can not approve them in advance.
+	Wait int `json:"wait,omitempty"`
+}
+
+// TransferRequest names a transfer by its new address.
+type TransferRequest struct {
+	New string `json:"new"`
+}
+
+// TransferResponse holds a transfer as it is.
+type TransferResponse struct {
+	Transfer Transfer `json:"transfer"`
+}
+
+// Transfer is what goes on between this box and another server for one account. It goes on when nobody looks; a restart of the box ends it, and asking
+// for it again goes on.
+type Transfer struct {
+	Kind  string        `json:"kind"` // bring, leave
+	Old   string        `json:"old"`
+	New   string        `json:"new"`
+	State TransferState `json:"state"`
+	// Part is what is being done, in words.
+	Part   string         `json:"part,omitempty"`
+	Counts TransferCounts `json:"counts"`
+	// Password was made up, and is shown only here.
+	Password string         `json:"password,omitempty"`
+	Losses   []TransferLoss `json:"losses,omitempty"`
+	// Lacks tells what the old server can not do for the statement that proves the move.
+	Lacks []string `json:"lacks,omitempty"`
+	// Error is why it failed.
+	Error *Error    `json:"error,omitempty"`
+	Began time.Time `json:"began"`
+	Ended time.Time `json:"ended,omitzero"`
+}
+
+// TransferState is how far a transfer is.
+type TransferState string
+
+// The states of a transfer.
+const (
+	TransferConnecting TransferState = "connecting"
+	TransferRunning    TransferState = "running"
+	TransferDone       TransferState = "done"
+	TransferFailed     TransferState = "failed"
+)
+
+// Over tells that nothing more happens.
+func (s TransferState) Over() bool { return s == TransferDone || s == TransferFailed }
+
+// TransferCounts tell what came along.
+type TransferCounts struct {
+	Contacts int   `json:"contacts"`
+	Requests int   `json:"requests"`
+	Waiting  int   `json:"waiting"`
+	Nodes    int   `json:"nodes"`
+	Items    int   `json:"items"`
+	Private  int   `json:"private"`
+	Blocked  int   `json:"blocked"`
+	VCard    bool  `json:"vcard,omitempty"`
+	Archived int   `json:"archived"`
+	Bytes    int64 `json:"bytes"` // of archived messages
+	Told     int   `json:"told"`  // contacts, when leaving
+}
+
+// TransferLoss is something that did not come along.
+type TransferLoss struct {
+	What  string `json:"what"`
+	Why   string `json:"why"`
+	Count int    `json:"count"`
+}

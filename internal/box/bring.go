@@ -1,0 +1,198 @@
+package box
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"pibox/internal/admin"
+	"pibox/internal/moved"
+	"pibox/internal/portable"
+	"pibox/internal/portable/client"
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/accounts"
+)
+
+// stepBrought marks a job whose contents have come from the old server.
+const stepBrought = "brought"
+
+// bringing is an account that comes from another server.
+type bringing struct {
+	b        *Box
+	req      admin.MoveBringRequest
+	old, new xmpp.JID
+	way      client.Config
+	t        *transfer
+}
+
+// MoveBring implements admin.API.
+func (d *Daemon) MoveBring(ctx context.Context, req admin.MoveBringRequest) (resp admin.TransferResponse, err error) {
+	s, err := d.serving()
+	if err != nil {
+		return resp, err
+	}
+	br, err := s.box.bringing(req)
+	if err != nil {
+		return resp, toldMove(err)
+	}
+	is := admin.Transfer{Kind: "bring", Old: br.old.String(), New: br.new.String()}
+	if req.DryRun {
+		resp.Transfer, err = br.look(ctx, is)
+		return resp, err
+	}
+	resp.Transfer, err = s.box.transfers.begin(ctx, is, br.new, br.run)
+	return resp, err
+}
+
+func (b *Box) bringing(req admin.MoveBringRequest) (*bringing, error) {
+	br := &bringing{b: b, req: req}
+	var err error
+	if br.old, err = b.anAddress(req.Old); err != nil {
+		return nil, err
+	}
+	if req.New == "" {
+		req.New = br.old.Local
+	}
+	if br.new, err = b.Accounts.Parse(req.New); err != nil {
+		return nil, err
+	}
+	if err := b.foreign(br.old, "'pibox move start "+br.old.String()+" "+br.new.String()+"' moves it."); err != nil {
+		return nil, err
+	}
+	if req.OldPassword == "" {
+		return nil, admin.Errorf(admin.CodeInvalid, "the password of %s is missing", br.old)
+	}
+	br.way, err = b.elsewhere(br.old, req.OldPassword, req.Server, req.DirectTLS)
+	return br, err
+}
+
+// look logs in and counts.
+func (br *bringing) look(ctx context.Context, is admin.Transfer) (admin.Transfer, error) {
+	s, err := client.Dial(ctx, br.way)
+	if err == nil {
+		defer func() { _ = s.Close() }()
+		var list []portable.RosterItem
+		list, err = s.Roster(ctx)
+		is.State, is.Counts.Contacts = admin.TransferDone, len(list)
+	}
+	if err != nil {
+		return is, transferError(err)
+	}
+	return is, nil
+}
+
+// run is the whole way: everything comes, the old address says where it went, and the move starts. What was done before is not done again.
+func (br *bringing) run(ctx context.Context, t *transfer) error {
+	br.t = t
+	job, here, err := br.standing()
+	if err != nil {
+		return err
+	}
+	if !here {
+		if err := br.take(ctx); err != nil {
+			return err
+		}
+	}
+	if job.State == "" || job.State == store.MovePlanned {
+		if err := br.announce(ctx); err != nil {
+			return err
+		}
+	}
+	t.part("telling the contacts")
+	return br.b.Moved.StartJob(br.new, moved.StartOptions{Unverified: br.req.Unverified})
+}
+
+// standing tells what an earlier attempt left: the job, and whether the contents are here.
+func (br *bringing) standing() (job store.MoveJob, here bool, err error) {
+	err = br.b.Store.View(func(tx *store.Tx) error {
+		if store.Held(tx) {
+			return moved.ErrHeld
+		}
+		_, importing := store.Importing(tx, br.new.String())
+		job, here = store.MoveJobs.Get(tx, br.new.String())
+		if !here || job.Old != br.old.String() || job.State == store.MoveUndone {
+			job, here = store.MoveJob{}, false
+			return nil
+		}
+		here = !importing && !job.Steps[stepBrought].IsZero()
+		return nil
+	})
+	return job, here, err
+}
+
+// take brings the contents. The account is made only when the old server has let us in.
+func (br *bringing) take(ctx context.Context) error {
+	im := br.b.Importer(ctx, func(o *portable.ImportOptions) { o.Only, o.As = br.old, br.new })
+	defer func() { _ = im.Close() }()
+	counts, err := client.Bring(ctx, br.way, &arrival{Importer: im, br: br}, client.Options{Progress: func(part string, c client.Counts) {
+		br.t.counts(c)
+		br.t.part(part)
+	}})
+	br.t.counts(counts)
+	for _, r := range im.Results() {
+		if r.Refused != nil {
+			return admin.Errorf(admin.CodeExists, "%v", r.Refused).Then("Bring it to another address of this box, or remove that account first.")
+		}
+		for _, l := range r.Losses {
+			br.t.change(func(*admin.Transfer) { br.t.losses.AddN(l.Loss, l.Count) })
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return br.b.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+		job, ok := store.MoveJobs.Get(tx, br.new.String())
+		if !ok {
+			return errors.New("the move was not planned")
+		}
+		if job.Steps == nil {
+			job.Steps = map[string]time.Time{}
+		}
+		job.Steps[stepBrought] = time.Now().UTC()
+		store.MoveJobs.Put(tx, job.New, job)
+		return nil
+	})
+}
+
+// arrival is the importer with the account made before it.
+type arrival struct {
+	*portable.Importer
+	br *bringing
+}
+
+// User implements portable.Sink.
+func (a *arrival) User(u portable.User) error {
+	br := a.br
+	oneTime, err := br.b.Accounts.Create(br.new, br.req.Password, accounts.Role{})
+	if err != nil && !errors.Is(err, accounts.ErrExists) {
+		return err
+	}
+	br.t.change(func(is *admin.Transfer) { is.Password = oneTime })
+	return a.Importer.User(u)
+}
+
+// announce publishes the statement at the old server.
+func (br *bringing) announce(ctx context.Context) error {
+	br.t.part("announcing the move at the old server")
+	var st client.Statement
+	err := again(ctx, func() error {
+		s, err := client.Dial(ctx, br.way)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = s.Close() }()
+		st, err = s.Publish(ctx, br.new)
+		return err
+	})
+	var none *client.NoStatement
+	if errors.As(err, &none) && br.req.Unverified {
+		br.t.lose(portable.Loss{What: "the proof of the move", Why: none.Why})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	br.t.change(func(is *admin.Transfer) { is.Lacks = st.Lacks })
+	return br.b.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error { return moved.SetAnnounced(tx, br.new, time.Now()) })
+}

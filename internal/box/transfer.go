@@ -1,0 +1,266 @@
+package box
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pibox/internal/admin"
+	"pibox/internal/portable"
+	"pibox/internal/portable/client"
+	"pibox/internal/xmpp"
+)
+
+const (
+	// maxTransfer is how long a transfer may take. Its server may be away for a while, and its archive be long.
+	maxTransfer = 48 * time.Hour
+	// maxTransfers at the same time: each may hold some MiB, and the old server's pace is not ours.
+	maxTransfers = 4
+)
+
+// transfers are the sessions of this box at other servers, one for each account that comes or goes. They are in memory alone, as the passwords are.
+type transfers struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu    sync.Mutex
+	byNew map[xmpp.JID]*transfer
+}
+
+// transfer is one of them.
+type transfer struct {
+	cancel context.CancelFunc
+	ready  chan struct{} // closed when it is logged in, or over
+	once   sync.Once
+
+	mu     sync.Mutex
+	is     admin.Transfer
+	losses portable.Losses
+}
+
+func newTransfers() *transfers {
+	t := &transfers{byNew: map[xmpp.JID]*transfer{}}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	return t
+}
+
+// stop ends all of them and waits.
+func (ts *transfers) stop() {
+	ts.cancel()
+	ts.wg.Wait()
+}
+
+// begin starts one, unless it is under way, and returns when it is logged in or over.
+func (ts *transfers) begin(ctx context.Context, is admin.Transfer, new xmpp.JID, run func(ctx context.Context, t *transfer) error) (admin.Transfer, error) {
+	ts.mu.Lock()
+	t := ts.byNew[new]
+	running := 0
+	for _, other := range ts.byNew {
+		if !other.state().State.Over() {
+			running++
+		}
+	}
+	switch {
+	case ts.ctx.Err() != nil:
+		ts.mu.Unlock()
+		return is, admin.Errorf(admin.CodeBusy, "the box is stopping")
+	case t != nil && !t.state().State.Over():
+		ts.mu.Unlock()
+		if was := t.state(); was.Old != is.Old || was.Kind != is.Kind {
+			return is, admin.Errorf(admin.CodeBusy, "%s is on its way to %s already", was.Old, was.New)
+		}
+		return t.state(), nil
+	case running >= maxTransfers:
+		ts.mu.Unlock()
+		return is, admin.Errorf(admin.CodeBusy, "%d accounts are on their way already", running).Then("Try again when one of them is there.")
+	}
+	is.State, is.Began = admin.TransferConnecting, time.Now().UTC()
+	t = &transfer{is: is, ready: make(chan struct{})}
+	ts.byNew[new] = t
+	long, cancel := context.WithTimeout(ts.ctx, maxTransfer)
+	t.cancel = cancel
+	ts.wg.Go(func() {
+		defer cancel()
+		t.end(run(long, t))
+	})
+	ts.mu.Unlock()
+	select {
+	case <-t.ready:
+	case <-ctx.Done(): // it goes on
+	}
+	now := t.state()
+	if now.State == admin.TransferFailed {
+		return now, now.Error
+	}
+	return now, nil
+}
+
+func (ts *transfers) get(new xmpp.JID) (*transfer, error) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if t := ts.byNew[new]; t != nil {
+		return t, nil
+	}
+	return nil, admin.Errorf(admin.CodeNotFound, "nothing is on its way to %s, or the box was restarted since", new).Then("'pibox move status --all' shows all moves.")
+}
+
+func (t *transfer) state() admin.Transfer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	is := t.is
+	is.Losses = []admin.TransferLoss{}
+	for _, l := range t.losses.List() {
+		is.Losses = append(is.Losses, admin.TransferLoss{What: l.What, Why: l.Why, Count: l.Count})
+	}
+	return is
+}
+
+func (t *transfer) change(f func(is *admin.Transfer)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f(&t.is)
+}
+
+// part tells what is being done; the first one also that it is logged in.
+func (t *transfer) part(what string) {
+	t.change(func(is *admin.Transfer) { is.State, is.Part = admin.TransferRunning, what })
+	t.once.Do(func() { close(t.ready) })
+}
+
+func (t *transfer) lose(what portable.Loss) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.losses.Add(what)
+}
+
+func (t *transfer) counts(c client.Counts) {
+	t.change(func(is *admin.Transfer) {
+		is.Counts = admin.TransferCounts{
+			Contacts: c.Contacts, Requests: c.Requests, Waiting: c.Waiting, Nodes: c.Nodes, Items: c.Items, Private: c.Private,
+			Blocked: c.Blocked, VCard: c.VCard, Archived: c.Archived, Bytes: c.Bytes, Told: is.Counts.Told,
+		}
+	})
+}
+
+// end notes how it ended.
+func (t *transfer) end(err error) {
+	t.change(func(is *admin.Transfer) {
+		is.State, is.Part, is.Ended = admin.TransferDone, "", time.Now().UTC()
+		if err != nil {
+			is.State, is.Error = admin.TransferFailed, transferError(err)
+		}
+	})
+	t.once.Do(func() { close(t.ready) })
+}
+
+// transferError tells a person why a transfer failed.
+func transferError(err error) *admin.Error {
+	var known *admin.Error
+	var there *client.Error
+	var none *client.NoStatement
+	var refused *client.Refusal
+	switch err = toldMove(err); {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &none):
+		return admin.Errorf(admin.CodeFailed, "%v", err).
+			Then("Everything else is here. With --unverified the move starts all the same, and every contact has to approve the new address.")
+	case errors.As(err, &there):
+		return admin.Errorf(admin.CodeFailed, "%v", there).Then("%s", there.Next())
+	case errors.As(err, &refused):
+		return admin.Errorf(admin.CodeFailed, "the other server %v", refused)
+	case errors.Is(err, context.Canceled):
+		return admin.Errorf(admin.CodeFailed, "it was stopped").Then("The same command begins it again.")
+	case errors.Is(err, context.DeadlineExceeded):
+		return admin.Errorf(admin.CodeFailed, "it took longer than two days").Then("The same command begins it again.")
+	}
+	return admin.Errorf(admin.CodeFailed, "%v", err)
+}
+
+// elsewhere is the way to an account at another server: what the configuration says of servers holds for their clients too.
+func (b *Box) elsewhere(account xmpp.JID, password, server string, direct bool) (client.Config, error) {
+	c := client.Config{Account: account, Password: password, Address: server, Direct: direct}
+	roots, err := trusted(b.cfg.S2S)
+	if err != nil {
+		return c, err
+	}
+	c.Roots = roots
+	if server != "" {
+		if host, port, err := net.SplitHostPort(server); err != nil || host == "" || port == "" {
+			return c, admin.Errorf(admin.CodeInvalid, "%q is no host:port, such as chat.example:5222", server)
+		}
+	}
+	for _, r := range b.cfg.S2S.Routes {
+		if host, _, err := net.SplitHostPort(r.Address); err == nil && c.Address == "" && r.Domain == account.Domain {
+			c.Address = net.JoinHostPort(host, "5222")
+		}
+	}
+	if dns := b.cfg.DNS.Server; dns != "" {
+		if _, _, err := net.SplitHostPort(dns); err != nil {
+			dns = net.JoinHostPort(strings.Trim(dns, "[]"), "53")
+		}
+		c.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, dns)
+		}}
+	}
+	return c, nil
+}
+
+// Transfer implements admin.API.
+func (d *Daemon) Transfer(_ context.Context, req admin.TransferRequest) (resp admin.TransferResponse, err error) {
+	t, err := d.transfer(req)
+	if err == nil {
+		resp.Transfer = t.state()
+	}
+	return resp, err
+}
+
+// TransferStop implements admin.API.
+func (d *Daemon) TransferStop(_ context.Context, req admin.TransferRequest) (resp admin.TransferResponse, err error) {
+	t, err := d.transfer(req)
+	if err == nil {
+		t.cancel()
+		resp.Transfer = t.state()
+	}
+	return resp, err
+}
+
+func (d *Daemon) transfer(req admin.TransferRequest) (*transfer, error) {
+	s, err := d.serving()
+	if err != nil {
+		return nil, err
+	}
+	new, err := s.box.anAddress(req.New)
+	if err != nil {
+		return nil, told(err)
+	}
+	return s.box.transfers.get(new)
+}
+
+// again does something at another server until it works, or fails for good, or too often.
+func again(ctx context.Context, do func() error) error {
+	for wait := 5 * time.Second; ; wait *= 2 {
+		err := do()
+		if err == nil || !client.Again(err) || wait > 10*time.Minute {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// foreign refuses an address of this box.
+func (b *Box) foreign(j xmpp.JID, next string) error {
+	if slices.Contains(b.Router.Domains(), j.Domain) {
+		return admin.Errorf(admin.CodeInvalid, "%s is on this box", j).Then("%s", next)
+	}
+	return nil
+}
