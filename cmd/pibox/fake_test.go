@@ -26,7 +26,7 @@ type fakeBox struct {
 	users   map[string]admin.User
 	started time.Time
 
-	transfer admin.Transfer
+	migration admin.Migration
 }
 
 func newFakeBox() *fakeBox {

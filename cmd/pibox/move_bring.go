@@ -47,10 +47,10 @@ begins the part anew that was under way. Keys of OMEMO stay behind, as they belo
 				return err
 			}
 			if req.DryRun {
-				a.print(resp, "%s lets this box in, and has %s. Nothing was changed.", resp.Transfer.Old, plural(resp.Transfer.Counts.Contacts, "contact"))
+				a.print(resp, "%s lets this box in, and has %s. Nothing was changed.", resp.Migration.Old, plural(resp.Migration.Counts.Contacts, "contact"))
 				return nil
 			}
-			return a.follow(ctx, resp.Transfer)
+			return a.follow(ctx, resp.Migration)
 		}),
 	}
 	c.Flags().BoolVar(&stdin, "password-stdin", false, "read the old password from the first line of standard input")

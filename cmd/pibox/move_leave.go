@@ -41,10 +41,10 @@ archive, is in the file of 'pibox export'.`,
 				return err
 			}
 			if req.Password == "" {
-				a.print(resp, "%s announces that it moves to %s. Now tell the contacts from there: with an app that can move accounts, or with --build.", resp.Transfer.Old, resp.Transfer.New)
+				a.print(resp, "%s announces that it moves to %s. Now tell the contacts from there: with an app that can move accounts, or with --build.", resp.Migration.Old, resp.Migration.New)
 				return nil
 			}
-			return a.follow(ctx, resp.Transfer)
+			return a.follow(ctx, resp.Migration)
 		}),
 	}
 	c.Flags().BoolVar(&drive, "build", false, "build up NEW and tell the contacts from there; its password is asked for")

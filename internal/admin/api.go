@@ -57,13 +57,13 @@ type API interface {
 	MoveClose(ctx context.Context, req MoveCloseRequest) (MoveCloseResponse, error)
 	// MoveBring begins to bring an account from another server, and returns when it is logged in there. Errors: CodeInvalid, CodeNotFound (a domain
 	// that is not ours), CodeExists (the new account has contents, or another move), CodeBusy, CodeFailed (at the other server).
-	MoveBring(ctx context.Context, req MoveBringRequest) (TransferResponse, error)
+	MoveBring(ctx context.Context, req MoveBringRequest) (MigrationResponse, error)
 	// MoveLeave announces a move to another server, and begins to build up the account there where it has its password. Errors: as MoveBring.
-	MoveLeave(ctx context.Context, req MoveLeaveRequest) (TransferResponse, error)
-	// Transfer tells how one of these goes. Errors: CodeNotFound.
-	Transfer(ctx context.Context, req TransferRequest) (TransferResponse, error)
-	// TransferStop ends one. Errors: CodeNotFound.
-	TransferStop(ctx context.Context, req TransferRequest) (TransferResponse, error)
+	MoveLeave(ctx context.Context, req MoveLeaveRequest) (MigrationResponse, error)
+	// Migration tells how one of these goes. Errors: CodeNotFound.
+	Migration(ctx context.Context, req MigrationRequest) (MigrationResponse, error)
+	// MigrationStop ends one. Errors: CodeNotFound.
+	MigrationStop(ctx context.Context, req MigrationRequest) (MigrationResponse, error)
 	// Status tells how the box is.
 	Status(ctx context.Context, req StatusRequest) (StatusResponse, error)
 	// Authority returns the certificate of the family's authority. Errors:

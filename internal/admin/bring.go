@@ -3,7 +3,7 @@ package admin
 import "time"
 
 // MoveBringRequest brings an account from another server to this box, where it moves to. Nothing of it is stored but what the account holds: the old
-// password stays in memory, and ends with the transfer.
+// password stays in memory, and ends with the migration.
 type MoveBringRequest struct {
 	Old         string `json:"old"`
 	OldPassword string `json:"old_password"`
@@ -33,29 +33,29 @@ type MoveLeaveRequest struct {
 	Wait int `json:"wait,omitempty"`
 }
 
-// TransferRequest names a transfer by its new address.
-type TransferRequest struct {
+// MigrationRequest names a migration by its new address.
+type MigrationRequest struct {
 	New string `json:"new"`
 }
 
-// TransferResponse holds a transfer as it is.
-type TransferResponse struct {
-	Transfer Transfer `json:"transfer"`
+// MigrationResponse holds a migration as it is.
+type MigrationResponse struct {
+	Migration Migration `json:"migration"`
 }
 
-// Transfer is what goes on between this box and another server for one account. It goes on when nobody looks; a restart of the box ends it, and asking
+// Migration is what goes on between this box and another server for one account. It goes on when nobody looks; a restart of the box ends it, and asking
 // for it again goes on.
-type Transfer struct {
-	Kind  string        `json:"kind"` // bring, leave
-	Old   string        `json:"old"`
-	New   string        `json:"new"`
-	State TransferState `json:"state"`
+type Migration struct {
+	Kind  string         `json:"kind"` // bring, leave
+	Old   string         `json:"old"`
+	New   string         `json:"new"`
+	State MigrationState `json:"state"`
 	// Part is what is being done, in words.
-	Part   string         `json:"part,omitempty"`
-	Counts TransferCounts `json:"counts"`
+	Part   string          `json:"part,omitempty"`
+	Counts MigrationCounts `json:"counts"`
 	// Password was made up, and is shown only here.
-	Password string         `json:"password,omitempty"`
-	Losses   []TransferLoss `json:"losses,omitempty"`
+	Password string          `json:"password,omitempty"`
+	Losses   []MigrationLoss `json:"losses,omitempty"`
 	// Lacks tells what the old server can not do for the statement that proves the move.
 	Lacks []string `json:"lacks,omitempty"`
 	// Error is why it failed.
@@ -64,22 +64,22 @@ type Transfer struct {
 	Ended time.Time `json:"ended,omitzero"`
 }
 
-// TransferState is how far a transfer is.
-type TransferState string
+// MigrationState is how far a migration is.
+type MigrationState string
 
-// The states of a transfer.
+// The states of a migration.
 const (
-	TransferConnecting TransferState = "connecting"
-	TransferRunning    TransferState = "running"
-	TransferDone       TransferState = "done"
-	TransferFailed     TransferState = "failed"
+	MigrationConnecting MigrationState = "connecting"
+	MigrationRunning    MigrationState = "running"
+	MigrationDone       MigrationState = "done"
+	MigrationFailed     MigrationState = "failed"
 )
 
 // Over tells that nothing more happens.
-func (s TransferState) Over() bool { return s == TransferDone || s == TransferFailed }
+func (s MigrationState) Over() bool { return s == MigrationDone || s == MigrationFailed }
 
-// TransferCounts tell what came along.
-type TransferCounts struct {
+// MigrationCounts tell what came along.
+type MigrationCounts struct {
 	Contacts int   `json:"contacts"`
 	Requests int   `json:"requests"`
 	Waiting  int   `json:"waiting"`
@@ -93,8 +93,8 @@ type TransferCounts struct {
 	Told     int   `json:"told"`  // contacts, when leaving
 }
 
-// TransferLoss is something that did not come along.
-type TransferLoss struct {
+// MigrationLoss is something that did not come along.
+type MigrationLoss struct {
 	What  string `json:"what"`
 	Why   string `json:"why"`
 	Count int    `json:"count"`

@@ -88,23 +88,23 @@ func (c *Client) MoveClose(ctx context.Context, req MoveCloseRequest) (MoveClose
 }
 
 // MoveBring implements API.
-func (c *Client) MoveBring(ctx context.Context, req MoveBringRequest) (TransferResponse, error) {
-	return Do[TransferResponse](ctx, c, methodMoveBring, req, nil)
+func (c *Client) MoveBring(ctx context.Context, req MoveBringRequest) (MigrationResponse, error) {
+	return Do[MigrationResponse](ctx, c, methodMoveBring, req, nil)
 }
 
 // MoveLeave implements API.
-func (c *Client) MoveLeave(ctx context.Context, req MoveLeaveRequest) (TransferResponse, error) {
-	return Do[TransferResponse](ctx, c, methodMoveLeave, req, nil)
+func (c *Client) MoveLeave(ctx context.Context, req MoveLeaveRequest) (MigrationResponse, error) {
+	return Do[MigrationResponse](ctx, c, methodMoveLeave, req, nil)
 }
 
-// Transfer implements API.
-func (c *Client) Transfer(ctx context.Context, req TransferRequest) (TransferResponse, error) {
-	return Do[TransferResponse](ctx, c, methodTransfer, req, nil)
+// Migration implements API.
+func (c *Client) Migration(ctx context.Context, req MigrationRequest) (MigrationResponse, error) {
+	return Do[MigrationResponse](ctx, c, methodMigration, req, nil)
 }
 
-// TransferStop implements API.
-func (c *Client) TransferStop(ctx context.Context, req TransferRequest) (TransferResponse, error) {
-	return Do[TransferResponse](ctx, c, methodTransferStop, req, nil)
+// MigrationStop implements API.
+func (c *Client) MigrationStop(ctx context.Context, req MigrationRequest) (MigrationResponse, error) {
+	return Do[MigrationResponse](ctx, c, methodMigrationStop, req, nil)
 }
 
 // Status implements API.

@@ -9,28 +9,28 @@ import (
 
 // Names of the methods on the socket.
 const (
-	methodUserAdd      = "user.add"
-	methodUserList     = "user.list"
-	methodUserGet      = "user.get"
-	methodUserPassword = "user.password"
-	methodUserRemove   = "user.remove"
-	methodUserPush     = "user.push"
-	methodMovePlan     = "move.plan"
-	methodMoveStart    = "move.start"
-	methodMoveFamily   = "move.family"
-	methodMoveStatus   = "move.status"
-	methodMoveCancel   = "move.cancel"
-	methodMoveUndo     = "move.undo"
-	methodMoveClose    = "move.close"
-	methodMoveBring    = "move.bring"
-	methodMoveLeave    = "move.leave"
-	methodTransfer     = "transfer"
-	methodTransferStop = "transfer.stop"
-	methodStatus       = "status"
-	methodAuthority    = "authority"
-	methodBackup       = "backup"
-	methodExport       = "export"
-	methodImport       = "import"
+	methodUserAdd       = "user.add"
+	methodUserList      = "user.list"
+	methodUserGet       = "user.get"
+	methodUserPassword  = "user.password"
+	methodUserRemove    = "user.remove"
+	methodUserPush      = "user.push"
+	methodMovePlan      = "move.plan"
+	methodMoveStart     = "move.start"
+	methodMoveFamily    = "move.family"
+	methodMoveStatus    = "move.status"
+	methodMoveCancel    = "move.cancel"
+	methodMoveUndo      = "move.undo"
+	methodMoveClose     = "move.close"
+	methodMoveBring     = "move.bring"
+	methodMoveLeave     = "move.leave"
+	methodMigration     = "migration"
+	methodMigrationStop = "migration.stop"
+	methodStatus        = "status"
+	methodAuthority     = "authority"
+	methodBackup        = "backup"
+	methodExport        = "export"
+	methodImport        = "import"
 )
 
 // Method is one row of the server's table.
@@ -60,8 +60,8 @@ func Methods(api API) []Method {
 		Call(methodMoveClose, api.MoveClose),
 		Call(methodMoveBring, api.MoveBring),
 		Call(methodMoveLeave, api.MoveLeave),
-		Call(methodTransfer, api.Transfer),
-		Call(methodTransferStop, api.TransferStop),
+		Call(methodMigration, api.Migration),
+		Call(methodMigrationStop, api.MigrationStop),
 		Call(methodStatus, api.Status),
 		Call(methodAuthority, api.Authority),
 		Stream(methodBackup, api.Backup),

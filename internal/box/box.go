@@ -50,7 +50,7 @@ type Box struct {
 	pep      *pep.PEP
 	push     *push.Push
 
-	transfers *transfers
+	migrations *migrations
 }
 
 // New wires a box on an open store. The domains are those to serve, prepared, the main one first. remote may be nil: then other servers are
@@ -64,7 +64,7 @@ func New(st *store.Store, cfg config.Config, domains []string, version string, r
 	if err != nil {
 		return nil, err
 	}
-	b.transfers = newTransfers()
+	b.migrations = newMigrations()
 	if b.Accounts, err = accounts.New(b.Router); err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (b *Box) Start() error {
 
 // Stop ends the work; what is durable goes on at the next Start.
 func (b *Box) Stop() {
-	b.transfers.stop()
+	b.migrations.stop()
 	b.Moved.Stop()
 	b.archive.Stop()
 	b.push.Stop()

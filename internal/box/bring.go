@@ -23,11 +23,11 @@ type bringing struct {
 	req      admin.MoveBringRequest
 	old, new xmpp.JID
 	way      client.Config
-	t        *transfer
+	t        *migration
 }
 
 // MoveBring implements admin.API.
-func (d *Daemon) MoveBring(ctx context.Context, req admin.MoveBringRequest) (resp admin.TransferResponse, err error) {
+func (d *Daemon) MoveBring(ctx context.Context, req admin.MoveBringRequest) (resp admin.MigrationResponse, err error) {
 	s, err := d.serving()
 	if err != nil {
 		return resp, err
@@ -36,12 +36,12 @@ func (d *Daemon) MoveBring(ctx context.Context, req admin.MoveBringRequest) (res
 	if err != nil {
 		return resp, toldMove(err)
 	}
-	is := admin.Transfer{Kind: "bring", Old: br.old.String(), New: br.new.String()}
+	is := admin.Migration{Kind: "bring", Old: br.old.String(), New: br.new.String()}
 	if req.DryRun {
-		resp.Transfer, err = br.look(ctx, is)
+		resp.Migration, err = br.look(ctx, is)
 		return resp, err
 	}
-	resp.Transfer, err = s.box.transfers.begin(ctx, is, br.new, br.run)
+	resp.Migration, err = s.box.migrations.begin(ctx, is, br.new, br.run)
 	return resp, err
 }
 
@@ -68,22 +68,22 @@ func (b *Box) bringing(req admin.MoveBringRequest) (*bringing, error) {
 }
 
 // look logs in and counts.
-func (br *bringing) look(ctx context.Context, is admin.Transfer) (admin.Transfer, error) {
+func (br *bringing) look(ctx context.Context, is admin.Migration) (admin.Migration, error) {
 	s, err := client.Dial(ctx, br.way)
 	if err == nil {
 		defer func() { _ = s.Close() }()
 		var list []portable.RosterItem
 		list, err = s.Roster(ctx)
-		is.State, is.Counts.Contacts = admin.TransferDone, len(list)
+		is.State, is.Counts.Contacts = admin.MigrationDone, len(list)
 	}
 	if err != nil {
-		return is, transferError(err)
+		return is, migrationError(err)
 	}
 	return is, nil
 }
 
 // run is the whole way: everything comes, the old address says where it went, and the move starts. What was done before is not done again.
-func (br *bringing) run(ctx context.Context, t *transfer) error {
+func (br *bringing) run(ctx context.Context, t *migration) error {
 	br.t = t
 	job, here, err := br.standing()
 	if err != nil {
@@ -135,7 +135,7 @@ func (br *bringing) take(ctx context.Context) error {
 			return admin.Errorf(admin.CodeExists, "%v", r.Refused).Then("Bring it to another address of this box, or remove that account first.")
 		}
 		for _, l := range r.Losses {
-			br.t.change(func(*admin.Transfer) { br.t.losses.AddN(l.Loss, l.Count) })
+			br.t.change(func(*admin.Migration) { br.t.losses.AddN(l.Loss, l.Count) })
 		}
 	}
 	if err != nil {
@@ -168,7 +168,7 @@ func (a *arrival) User(u portable.User) error {
 	if err != nil && !errors.Is(err, accounts.ErrExists) {
 		return err
 	}
-	br.t.change(func(is *admin.Transfer) { is.Password = oneTime })
+	br.t.change(func(is *admin.Migration) { is.Password = oneTime })
 	return a.Importer.User(u)
 }
 
@@ -193,6 +193,6 @@ func (br *bringing) announce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	br.t.change(func(is *admin.Transfer) { is.Lacks = st.Lacks })
+	br.t.change(func(is *admin.Migration) { is.Lacks = st.Lacks })
 	return br.b.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error { return moved.SetAnnounced(tx, br.new, time.Now()) })
 }

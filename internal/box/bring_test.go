@@ -92,16 +92,16 @@ func gets(t *testing.T, c *testclient.Client, payload string) string {
 	return string(el.Raw)
 }
 
-// over waits for the end of a transfer.
-func over(t *testing.T, d *daemon, new string) admin.Transfer {
+// over waits for the end of a migration.
+func over(t *testing.T, d *daemon, new string) admin.Migration {
 	t.Helper()
 	for until := time.Now().Add(patience); ; {
-		resp, err := d.client().Transfer(t.Context(), admin.TransferRequest{New: new})
+		resp, err := d.client().Migration(t.Context(), admin.MigrationRequest{New: new})
 		if err != nil || time.Now().After(until) {
 			t.Fatalf("%+v, %v", resp, err)
 		}
-		if resp.Transfer.State.Over() {
-			return resp.Transfer
+		if resp.Migration.State.Over() {
+			return resp.Migration
 		}
 	}
 }
@@ -158,7 +158,7 @@ func TestBring(t *testing.T) {
 
 	look := ask
 	look.DryRun = true
-	if resp, err := home.client().MoveBring(t.Context(), look); err != nil || resp.Transfer.Counts.Contacts != 1 {
+	if resp, err := home.client().MoveBring(t.Context(), look); err != nil || resp.Migration.Counts.Contacts != 1 {
 		t.Errorf("%+v, %v", resp, err)
 	}
 	resp, err := home.client().MoveBring(t.Context(), ask)
@@ -166,7 +166,7 @@ func TestBring(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := over(t, home, "juliet@home.example")
-	if got.State != admin.TransferDone || got.Password == "" || got.Counts.Contacts != 1 || !got.Counts.VCard || got.Counts.Items != 1 || len(got.Lacks) > 0 || len(got.Losses) != 1 {
+	if got.State != admin.MigrationDone || got.Password == "" || got.Counts.Contacts != 1 || !got.Counts.VCard || got.Counts.Items != 1 || len(got.Lacks) > 0 || len(got.Losses) != 1 {
 		t.Fatalf("%+v, %v, %+v", got, got.Error, resp)
 	}
 	here := logIn(t, home, "juliet@home.example", got.Password)
@@ -190,7 +190,7 @@ func TestBring(t *testing.T) {
 	if _, err := home.client().MoveBring(t.Context(), ask); err != nil {
 		t.Error(err)
 	}
-	if again := over(t, home, "juliet@home.example"); again.State != admin.TransferDone || again.Password != "" {
+	if again := over(t, home, "juliet@home.example"); again.State != admin.MigrationDone || again.Password != "" {
 		t.Errorf("%+v, %v", again, again.Error)
 	}
 	holdsNo(t, home, "wherefore-art")
@@ -223,7 +223,7 @@ func TestBringOverContents(t *testing.T) {
 		}
 	}
 	got := over(t, home, "juliet@home.example")
-	if got.State != admin.TransferFailed || got.Error.Code != admin.CodeExists || !strings.Contains(got.Error.Message, "a card") {
+	if got.State != admin.MigrationFailed || got.Error.Code != admin.CodeExists || !strings.Contains(got.Error.Message, "a card") {
 		t.Errorf("%+v", got)
 	}
 	there := logIn(t, old, "juliet@old.example", "wherefore-art")
@@ -256,7 +256,7 @@ func TestLeave(t *testing.T) {
 		if _, err := home.client().MoveLeave(t.Context(), ask); err != nil {
 			t.Fatal(err)
 		}
-		if got := over(t, home, "julia@away.example"); got.State != admin.TransferDone || got.Counts.Contacts != got.Counts.Told {
+		if got := over(t, home, "julia@away.example"); got.State != admin.MigrationDone || got.Counts.Contacts != got.Counts.Told {
 			t.Fatalf("%+v, %v", got, got.Error)
 		}
 	}
@@ -285,7 +285,7 @@ func TestLeave(t *testing.T) {
 	}
 	// Without the password there it is only announced.
 	addUser(t, home, "paris", "county-palatine")
-	if resp, err := home.client().MoveLeave(t.Context(), admin.MoveLeaveRequest{Account: "paris", New: "paris@away.example"}); err != nil || resp.Transfer.State != admin.TransferDone {
+	if resp, err := home.client().MoveLeave(t.Context(), admin.MoveLeaveRequest{Account: "paris", New: "paris@away.example"}); err != nil || resp.Migration.State != admin.MigrationDone {
 		t.Errorf("%+v, %v", resp, err)
 	}
 	if _, err := home.client().MoveLeave(t.Context(), admin.MoveLeaveRequest{Account: "nobody", New: "paris@away.example"}); err == nil {

@@ -20,14 +20,14 @@ type leaving struct {
 	req      admin.MoveLeaveRequest
 	old, new xmpp.JID
 	way      client.Config
-	t        *transfer
+	t        *migration
 }
 
 // maxWait bounds MoveLeaveRequest.Wait.
 const maxWait = 24 * time.Hour
 
 // MoveLeave implements admin.API.
-func (d *Daemon) MoveLeave(ctx context.Context, req admin.MoveLeaveRequest) (resp admin.TransferResponse, err error) {
+func (d *Daemon) MoveLeave(ctx context.Context, req admin.MoveLeaveRequest) (resp admin.MigrationResponse, err error) {
 	s, err := d.serving()
 	if err != nil {
 		return resp, err
@@ -36,16 +36,16 @@ func (d *Daemon) MoveLeave(ctx context.Context, req admin.MoveLeaveRequest) (res
 	if err != nil {
 		return resp, toldMove(err)
 	}
-	is := admin.Transfer{Kind: "leave", Old: l.old.String(), New: l.new.String()}
+	is := admin.Migration{Kind: "leave", Old: l.old.String(), New: l.new.String()}
 	if req.Password != "" {
-		resp.Transfer, err = s.box.transfers.begin(ctx, is, l.new, l.run)
+		resp.Migration, err = s.box.migrations.begin(ctx, is, l.new, l.run)
 		return resp, err
 	}
 	if err := l.plan(); err != nil {
 		return resp, toldMove(err)
 	}
-	is.State, is.Began, is.Ended = admin.TransferDone, time.Now().UTC(), time.Now().UTC()
-	resp.Transfer = is
+	is.State, is.Began, is.Ended = admin.MigrationDone, time.Now().UTC(), time.Now().UTC()
+	resp.Migration = is
 	return resp, nil
 }
 
@@ -96,7 +96,7 @@ func (l *leaving) plan() error {
 }
 
 // run announces the move, builds up the new account, and tells the contacts from there. The login comes first: nothing is announced that can not go on.
-func (l *leaving) run(ctx context.Context, t *transfer) error {
+func (l *leaving) run(ctx context.Context, t *migration) error {
 	l.t = t
 	s, err := client.Dial(ctx, l.way)
 	if err != nil {
@@ -124,7 +124,7 @@ func (l *leaving) upload(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = s.Close() }()
-	l.t.change(func(*admin.Transfer) { l.t.losses = portable.Losses{} })
+	l.t.change(func(*admin.Migration) { l.t.losses = portable.Losses{} })
 	return l.b.Exporter().Account(ctx, l.old, s.Upload(ctx, l.t.lose))
 }
 
@@ -169,7 +169,7 @@ func (l *leaving) tell(ctx context.Context) error {
 		if err := l.note(c, r.Why, step(r.Step, c)); err != nil {
 			return err
 		}
-		l.t.change(func(is *admin.Transfer) { is.Counts.Contacts, is.Counts.Told = len(all), i+1 })
+		l.t.change(func(is *admin.Migration) { is.Counts.Contacts, is.Counts.Told = len(all), i+1 })
 	}
 	wait := min(time.Duration(l.req.Wait)*time.Second, maxWait)
 	if wait <= 0 || !m.Open() {

@@ -46,8 +46,8 @@ async def play(world: World) -> None:
     check(code == 1 and "does not accept this password" in said["error"]["message"], f"the password should be refused: {said}")
     step(f"The box brings it with her password, as {new}")
     code, said = await pibox(world, "new", "move", "bring", old["jid"], new, password=old["password"])
-    check(code == 0 and said["transfer"]["state"] == "done", f"it should be here: {said}")
-    counts = said["transfer"]["counts"]
+    check(code == 0 and said["migration"]["state"] == "done", f"it should be here: {said}")
+    counts = said["migration"]["counts"]
     step(f"{json.dumps(counts)}")
     archived = WORDS + 3 if old["server"] == "prosody" else 0
     check(counts["archived"] == archived, f"{archived} messages should have come from the archive")

@@ -21,8 +21,8 @@ async def play(world: World) -> None:
     new = world.settings["roles"]["new"]
     step(f"The box builds up {new['jid']} with its password, and tells him from there")
     code, said = await pibox(world, "old", "move", "leave", juliet.account, new["jid"], "--wait", "20s", password=new["password"])
-    check(code == 0 and said["transfer"]["counts"]["told"] == 1, f"he should be told: {said}")
-    lost = [loss for loss in said["transfer"]["losses"] if "published" in loss["what"]]
+    check(code == 0 and said["migration"]["counts"]["told"] == 1, f"he should be told: {said}")
+    lost = [loss for loss in said["migration"]["losses"] if "published" in loss["what"]]
     check(not lost, f"what is published should come along: {lost}")
     step("Everything is there, and Romeo holds the new address")
     there = await world.log_in("new")

@@ -10,30 +10,30 @@ import (
 	"pibox/internal/admin"
 )
 
-// attach looks for a transfer that is under way: it is shown, or stopped, and nothing is asked.
+// attach looks for a migration that is under way: it is shown, or stopped, and nothing is asked.
 func (a *app) attach(ctx context.Context, kind, old, new string, stop bool) (done bool, err error) {
-	resp, err := a.client().Transfer(ctx, admin.TransferRequest{New: new})
+	resp, err := a.client().Migration(ctx, admin.MigrationRequest{New: new})
 	var known *admin.Error
-	running := err == nil && !resp.Transfer.State.Over()
+	running := err == nil && !resp.Migration.State.Over()
 	switch {
 	case errors.As(err, &known) && known.Code != admin.CodeNotFound:
 		return true, err
 	case stop && !running:
 		return true, admin.Errorf(admin.CodeNotFound, "nothing is on its way from %s to %s", old, new)
 	case stop:
-		_, err = a.client().TransferStop(ctx, admin.TransferRequest{New: new})
+		_, err = a.client().MigrationStop(ctx, admin.MigrationRequest{New: new})
 		if err == nil {
 			a.print(resp, "Stopped. The same command without --stop begins it again.")
 		}
 		return true, err
-	case running && resp.Transfer.Kind == kind && (resp.Transfer.Old == old || strings.HasPrefix(resp.Transfer.Old, old+"@")):
-		return true, a.follow(ctx, resp.Transfer)
+	case running && resp.Migration.Kind == kind && (resp.Migration.Old == old || strings.HasPrefix(resp.Migration.Old, old+"@")):
+		return true, a.follow(ctx, resp.Migration)
 	}
 	return false, nil
 }
 
-// follow shows how a transfer goes until it is over.
-func (a *app) follow(ctx context.Context, t admin.Transfer) error {
+// follow shows how a migration goes until it is over.
+func (a *app) follow(ctx context.Context, t admin.Migration) error {
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
 	for shown := ""; !t.State.Over(); {
@@ -47,21 +47,21 @@ func (a *app) follow(ctx context.Context, t admin.Transfer) error {
 			a.say("It goes on without you. The same command shows how it goes, and with --stop ends it.")
 			return ctx.Err()
 		}
-		resp, err := a.client().Transfer(ctx, admin.TransferRequest{New: t.New})
+		resp, err := a.client().Migration(ctx, admin.MigrationRequest{New: t.New})
 		switch {
 		case err != nil && ctx.Err() != nil: // told at the next turn
 		case err != nil:
 			return err
 		default:
-			t = resp.Transfer
+			t = resp.Migration
 		}
 	}
 	return a.finished(t)
 }
 
 // progressLine changes with what is being done, and with every thousand of messages.
-func progressLine(t admin.Transfer) string {
-	if t.State == admin.TransferConnecting {
+func progressLine(t admin.Migration) string {
+	if t.State == admin.MigrationConnecting {
 		return "Logging in ..."
 	}
 	line := strings.ToUpper(t.Part[:min(1, len(t.Part))]) + t.Part[min(1, len(t.Part)):]
@@ -71,11 +71,11 @@ func progressLine(t admin.Transfer) string {
 	return line + " ..."
 }
 
-func (a *app) finished(t admin.Transfer) error {
+func (a *app) finished(t admin.Migration) error {
 	if a.json {
-		a.printJSONTo(a.out, admin.TransferResponse{Transfer: t})
+		a.printJSONTo(a.out, admin.MigrationResponse{Migration: t})
 	}
-	if t.State == admin.TransferFailed {
+	if t.State == admin.MigrationFailed {
 		if t.Password != "" && !a.json {
 			fmt.Fprintf(a.out, "Password of %s, shown only this once: %s\n", t.New, t.Password)
 		}

@@ -16,47 +16,47 @@ import (
 )
 
 const (
-	// maxTransfer is how long a transfer may take. Its server may be away for a while, and its archive be long.
-	maxTransfer = 48 * time.Hour
-	// maxTransfers at the same time: each may hold some MiB, and the old server's pace is not ours.
-	maxTransfers = 4
+	// maxMigration is how long a migration may take. Its server may be away for a while, and its archive be long.
+	maxMigration = 48 * time.Hour
+	// maxMigrations at the same time: each may hold some MiB, and the old server's pace is not ours.
+	maxMigrations = 4
 )
 
-// transfers are the sessions of this box at other servers, one for each account that comes or goes. They are in memory alone, as the passwords are.
-type transfers struct {
+// migrations are the sessions of this box at other servers, one for each account that comes or goes. They are in memory alone, as the passwords are.
+type migrations struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
 	mu    sync.Mutex
-	byNew map[xmpp.JID]*transfer
+	byNew map[xmpp.JID]*migration
 }
 
-// transfer is one of them.
-type transfer struct {
+// migration is one of them.
+type migration struct {
 	cancel context.CancelFunc
 	ready  chan struct{} // closed when it is logged in, or over
 	once   sync.Once
 
 	mu     sync.Mutex
-	is     admin.Transfer
+	is     admin.Migration
 	losses portable.Losses
 }
 
-func newTransfers() *transfers {
-	t := &transfers{byNew: map[xmpp.JID]*transfer{}}
+func newMigrations() *migrations {
+	t := &migrations{byNew: map[xmpp.JID]*migration{}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }
 
 // stop ends all of them and waits.
-func (ts *transfers) stop() {
+func (ts *migrations) stop() {
 	ts.cancel()
 	ts.wg.Wait()
 }
 
 // begin starts one, unless it is under way, and returns when it is logged in or over.
-func (ts *transfers) begin(ctx context.Context, is admin.Transfer, new xmpp.JID, run func(ctx context.Context, t *transfer) error) (admin.Transfer, error) {
+func (ts *migrations) begin(ctx context.Context, is admin.Migration, new xmpp.JID, run func(ctx context.Context, t *migration) error) (admin.Migration, error) {
 	ts.mu.Lock()
 	t := ts.byNew[new]
 	running := 0
@@ -75,14 +75,14 @@ func (ts *transfers) begin(ctx context.Context, is admin.Transfer, new xmpp.JID,
 			return is, admin.Errorf(admin.CodeBusy, "%s is on its way to %s already", was.Old, was.New)
 		}
 		return t.state(), nil
-	case running >= maxTransfers:
+	case running >= maxMigrations:
 		ts.mu.Unlock()
 		return is, admin.Errorf(admin.CodeBusy, "%d accounts are on their way already", running).Then("Try again when one of them is there.")
 	}
-	is.State, is.Began = admin.TransferConnecting, time.Now().UTC()
-	t = &transfer{is: is, ready: make(chan struct{})}
+	is.State, is.Began = admin.MigrationConnecting, time.Now().UTC()
+	t = &migration{is: is, ready: make(chan struct{})}
 	ts.byNew[new] = t
-	long, cancel := context.WithTimeout(ts.ctx, maxTransfer)
+	long, cancel := context.WithTimeout(ts.ctx, maxMigration)
 	t.cancel = cancel
 	ts.wg.Go(func() {
 		defer cancel()
@@ -94,13 +94,13 @@ func (ts *transfers) begin(ctx context.Context, is admin.Transfer, new xmpp.JID,
 	case <-ctx.Done(): // it goes on
 	}
 	now := t.state()
-	if now.State == admin.TransferFailed {
+	if now.State == admin.MigrationFailed {
 		return now, now.Error
 	}
 	return now, nil
 }
 
-func (ts *transfers) get(new xmpp.JID) (*transfer, error) {
+func (ts *migrations) get(new xmpp.JID) (*migration, error) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if t := ts.byNew[new]; t != nil {
@@ -109,38 +109,38 @@ func (ts *transfers) get(new xmpp.JID) (*transfer, error) {
 	return nil, admin.Errorf(admin.CodeNotFound, "nothing is on its way to %s, or the box was restarted since", new).Then("'pibox move status --all' shows all moves.")
 }
 
-func (t *transfer) state() admin.Transfer {
+func (t *migration) state() admin.Migration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	is := t.is
-	is.Losses = []admin.TransferLoss{}
+	is.Losses = []admin.MigrationLoss{}
 	for _, l := range t.losses.List() {
-		is.Losses = append(is.Losses, admin.TransferLoss{What: l.What, Why: l.Why, Count: l.Count})
+		is.Losses = append(is.Losses, admin.MigrationLoss{What: l.What, Why: l.Why, Count: l.Count})
 	}
 	return is
 }
 
-func (t *transfer) change(f func(is *admin.Transfer)) {
+func (t *migration) change(f func(is *admin.Migration)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f(&t.is)
 }
 
 // part tells what is being done; the first one also that it is logged in.
-func (t *transfer) part(what string) {
-	t.change(func(is *admin.Transfer) { is.State, is.Part = admin.TransferRunning, what })
+func (t *migration) part(what string) {
+	t.change(func(is *admin.Migration) { is.State, is.Part = admin.MigrationRunning, what })
 	t.once.Do(func() { close(t.ready) })
 }
 
-func (t *transfer) lose(what portable.Loss) {
+func (t *migration) lose(what portable.Loss) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.losses.Add(what)
 }
 
-func (t *transfer) counts(c client.Counts) {
-	t.change(func(is *admin.Transfer) {
-		is.Counts = admin.TransferCounts{
+func (t *migration) counts(c client.Counts) {
+	t.change(func(is *admin.Migration) {
+		is.Counts = admin.MigrationCounts{
 			Contacts: c.Contacts, Requests: c.Requests, Waiting: c.Waiting, Nodes: c.Nodes, Items: c.Items, Private: c.Private,
 			Blocked: c.Blocked, VCard: c.VCard, Archived: c.Archived, Bytes: c.Bytes, Told: is.Counts.Told,
 		}
@@ -148,18 +148,18 @@ func (t *transfer) counts(c client.Counts) {
 }
 
 // end notes how it ended.
-func (t *transfer) end(err error) {
-	t.change(func(is *admin.Transfer) {
-		is.State, is.Part, is.Ended = admin.TransferDone, "", time.Now().UTC()
+func (t *migration) end(err error) {
+	t.change(func(is *admin.Migration) {
+		is.State, is.Part, is.Ended = admin.MigrationDone, "", time.Now().UTC()
 		if err != nil {
-			is.State, is.Error = admin.TransferFailed, transferError(err)
+			is.State, is.Error = admin.MigrationFailed, migrationError(err)
 		}
 	})
 	t.once.Do(func() { close(t.ready) })
 }
 
-// transferError tells a person why a transfer failed.
-func transferError(err error) *admin.Error {
+// migrationError tells a person why a migration failed.
+func migrationError(err error) *admin.Error {
 	var known *admin.Error
 	var there *client.Error
 	var none *client.NoStatement
@@ -211,26 +211,26 @@ func (b *Box) elsewhere(account xmpp.JID, password, server string, direct bool) 
 	return c, nil
 }
 
-// Transfer implements admin.API.
-func (d *Daemon) Transfer(_ context.Context, req admin.TransferRequest) (resp admin.TransferResponse, err error) {
-	t, err := d.transfer(req)
+// Migration implements admin.API.
+func (d *Daemon) Migration(_ context.Context, req admin.MigrationRequest) (resp admin.MigrationResponse, err error) {
+	t, err := d.migration(req)
 	if err == nil {
-		resp.Transfer = t.state()
+		resp.Migration = t.state()
 	}
 	return resp, err
 }
 
-// TransferStop implements admin.API.
-func (d *Daemon) TransferStop(_ context.Context, req admin.TransferRequest) (resp admin.TransferResponse, err error) {
-	t, err := d.transfer(req)
+// MigrationStop implements admin.API.
+func (d *Daemon) MigrationStop(_ context.Context, req admin.MigrationRequest) (resp admin.MigrationResponse, err error) {
+	t, err := d.migration(req)
 	if err == nil {
 		t.cancel()
-		resp.Transfer = t.state()
+		resp.Migration = t.state()
 	}
 	return resp, err
 }
 
-func (d *Daemon) transfer(req admin.TransferRequest) (*transfer, error) {
+func (d *Daemon) migration(req admin.MigrationRequest) (*migration, error) {
 	s, err := d.serving()
 	if err != nil {
 		return nil, err
@@ -239,7 +239,7 @@ func (d *Daemon) transfer(req admin.TransferRequest) (*transfer, error) {
 	if err != nil {
 		return nil, told(err)
 	}
-	return s.box.transfers.get(new)
+	return s.box.migrations.get(new)
 }
 
 // again does something at another server until it works, or fails for good, or too often.
