@@ -152,10 +152,12 @@ func (l *leaving) tell(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = s.Close() }()
-	m, err := s.Mover(ctx, "I have moved: my new address is "+l.new.String()+".")
+	lang, text := l.b.Moved.Words(l.old, l.new)
+	m, err := s.Mover(ctx, text)
 	if err != nil {
 		return err
 	}
+	m.Language = lang
 	all, err := l.contacts()
 	if err != nil {
 		return err
@@ -240,8 +242,8 @@ func (l *leaving) note(c client.Contact, why string, step store.MoveStep) error 
 		switch {
 		case !there || job.State != store.MoveRunning:
 			return errors.New("the move was cancelled")
-		case !ok || now.Step == step && now.Failure == why:
-			return nil
+		case !ok || now.Step == step && now.Failure == why, now.Step == store.StepTold && step == store.StepToTell, now.Step == store.StepFollowed:
+			return nil // the old home, which is ours, told him, or has seen him follow
 		}
 		now.Step, now.Failure, now.Since = step, why, time.Now().UTC()
 		store.MoveContacts.Put(tx, key, now)

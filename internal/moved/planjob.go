@@ -81,6 +81,9 @@ func Told(tx *store.Tx, new, contact xmpp.JID) {
 	if c, ok := store.MoveContacts.Get(tx, key); ok && c.Step == store.StepToTell {
 		c.Step, c.Since = store.StepTold, time.Now().UTC()
 		store.MoveContacts.Put(tx, key, c)
+		if job, ok := store.MoveJobs.Get(tx, new.String()); ok && job.State == store.MoveRunning {
+			finish(tx, job)
+		}
 	}
 }
 

@@ -46,6 +46,8 @@ type Mover struct {
 	s *Session
 	// Status is what contacts read whose app does not know of moving.
 	Status string
+	// Language of Status; empty: none is named.
+	Language string
 	// AskAgain repeats a request that was not answered yet.
 	AskAgain bool
 
@@ -154,7 +156,7 @@ func (m *Mover) ask(ctx context.Context, j xmpp.JID, c Contact) (sent bool, err 
 	}
 	p := xmpp.NewXML("presence").Attr("type", "subscribe").Attr("to", j.String())
 	if c.Sub.To() && !c.Claim.IsZero() {
-		p.Leaf("status", "", m.Status).Open("moved", nsMoved).Leaf("old-jid", "", c.Claim.String()).Close()
+		p.Open("status", "").Attr("xml:lang", m.Language).Text(m.Status).Close().Open("moved", nsMoved).Leaf("old-jid", "", c.Claim.String()).Close()
 	}
 	return true, m.s.send(ctx, p.Bytes())
 }
