@@ -73,17 +73,33 @@ type exported struct {
 }
 
 func (a *app) export(ctx context.Context, req admin.ExportRequest, to exportTo) error {
-	if err := a.exportFits(to); err != nil {
+	result, err := a.exportTo(ctx, req, to)
+	if err != nil || to.file == "-" {
 		return err
+	}
+	if a.json {
+		a.printJSONTo(a.out, result)
+		return nil
+	}
+	a.print(nil, "Wrote %s into %s (%s).", plural(len(result.Accounts), "account"), result.File, size(result.Size))
+	a.tellLosses("Left out", result.Losses)
+	a.say("It holds the keys of passwords, and messages in the clear: keep it safe, and delete it when it is imported.")
+	return nil
+}
+
+// exportTo writes the file, or folder, and tells nobody.
+func (a *app) exportTo(ctx context.Context, req admin.ExportRequest, to exportTo) (result exported, err error) {
+	if err := a.exportFits(to); err != nil {
+		return result, err
 	}
 	plan := req
 	plan.Plan = true
 	planned, err := a.client().Export(ctx, plan, io.Discard)
 	if err != nil {
-		return err
+		return result, err
 	}
 	bar := a.bar("Exporting", planned.Size)
-	result := exported{File: to.file}
+	result.File = to.file
 	write := func(w io.Writer) (err error) {
 		defer bar.end()
 		result.ExportResponse, err = a.client().Export(ctx, req, io.MultiWriter(w, bar))
@@ -95,27 +111,17 @@ func (a *app) export(ctx context.Context, req admin.ExportRequest, to exportTo) 
 		result.File = to.folder
 		err = writeFolder(ctx, to.folder, write)
 	case to.file == "-":
-		return write(a.out)
+		return result, write(a.out)
 	default:
 		if result.File == "" {
 			result.File = a.exportName(planned.Accounts)
 		}
 		if !to.force && exists(result.File) {
-			return admin.Errorf(admin.CodeExists, "%s is there already", result.File).Then("Name another file with --to, or replace it with --force.")
+			return result, admin.Errorf(admin.CodeExists, "%s is there already", result.File).Then("Name another file with --to, or replace it with --force.")
 		}
 		err = writeDurably(result.File, write)
 	}
-	if err != nil {
-		return err
-	}
-	if a.json {
-		a.printJSONTo(a.out, result)
-		return nil
-	}
-	a.print(nil, "Wrote %s into %s (%s).", plural(len(result.Accounts), "account"), result.File, size(result.Size))
-	a.tellLosses("Left out", result.Losses)
-	a.say("It holds the keys of passwords, and messages in the clear: keep it safe, and delete it when it is imported.")
-	return nil
+	return result, err
 }
 
 // exportFits tells early what would be found late.

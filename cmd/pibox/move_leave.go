@@ -13,17 +13,25 @@ func moveLeaveCmd(a *app) *cobra.Command {
 	var req admin.MoveLeaveRequest
 	var stdin, drive, stop bool
 	var wait time.Duration
+	var file string
 	c := &cobra.Command{
 		Use:   "leave LOCAL NEW",
 		Short: "Move an account of this box to another server",
-		Long: `Move an account of this box to another server. LOCAL announces that it moves to NEW, and goes on
-receiving messages until you close it ('pibox move close').
+		Long: `Move an account of this box to another server, where NEW exists already. In this order:
 
-With --build the box logs in to NEW, whose password it asks for and never stores, puts profile,
-avatar, bookmarks and blocks there as far as that server lets an app do so, and tells the contacts
-from there. Without it an app at NEW does that. What no server takes from an app, such as the
-archive, is in the file of 'pibox export'.`,
-		Example: "  pibox export juliet --output juliet.xml\n  pibox move leave juliet juliet@elsewhere.example --build",
+ 1. With --export FILE everything in the account is written into a file first, as 'pibox export' does:
+    the archive, too, which no server takes from an app. Who runs the other server can import it.
+ 2. LOCAL announces that it moves to NEW. Contacts who only see LOCAL are told by a message from it.
+ 3. With --build the box logs in to NEW, whose password it asks for and never stores, puts profile,
+    avatar, bookmarks and blocks there as far as that server lets an app do so, and tells the contacts
+    from there. Without it that is yours to do, with an app at NEW. 'pibox move status NEW' shows who
+    has followed.
+ 4. LOCAL forwards: it goes on receiving messages, for 90 days or as the configuration says, and
+    'pibox move status NEW' counts them down. The same command, later, tells contacts who came since.
+ 5. 'pibox move close LOCAL' closes it then; it only tells where it went.
+
+'pibox move undo NEW' takes the announcement back until then, and names who was asked from NEW.`,
+		Example: "  pibox move leave juliet juliet@elsewhere.example --export juliet.xml --build\n  pibox move status juliet@elsewhere.example\n  pibox move close juliet",
 		Args:    needsTwo("LOCAL and NEW", "juliet juliet@elsewhere.example"),
 		RunE: ran(func(ctx context.Context, args []string) error {
 			req.Account, req.New, req.Wait = args[0], args[1], int(wait/time.Second)
@@ -36,17 +44,23 @@ archive, is in the file of 'pibox export'.`,
 					return err
 				}
 			}
+			if file != "" {
+				if err := a.leaveFile(ctx, req.Account, file); err != nil {
+					return err
+				}
+			}
 			resp, err := a.client().MoveLeave(ctx, req)
 			if err != nil {
 				return err
 			}
 			if req.Password == "" {
-				a.print(resp, "%s announces that it moves to %s. Now tell the contacts from there: with an app that can move accounts, or with --build.", resp.Migration.Old, resp.Migration.New)
+				a.print(resp, leaveByHand, resp.Migration.Old, resp.Migration.New)
 				return nil
 			}
 			return a.follow(ctx, resp.Migration)
 		}),
 	}
+	c.Flags().StringVar(&file, "export", "", "`file` to write everything in the account into, before anything is announced")
 	c.Flags().BoolVar(&drive, "build", false, "build up NEW and tell the contacts from there; its password is asked for")
 	c.Flags().BoolVar(&stdin, "password-stdin", false, "the same, with the password of NEW from the first line of standard input")
 	c.Flags().StringVar(&req.Server, "server", "", "`host:port` of the new server, where its name alone does not lead there")
@@ -54,4 +68,24 @@ archive, is in the file of 'pibox export'.`,
 	c.Flags().DurationVar(&wait, "wait", 10*time.Minute, "how `long` NEW stays connected for contacts who have to ask first, where its server can not approve them in advance")
 	c.Flags().BoolVar(&stop, "stop", false, "stop telling the contacts")
 	return a.jsonFlag(c)
+}
+
+// leaveByHand is what is left to do where the box is not to log in at the new address.
+const leaveByHand = `%[1]s announces that it moves to %[2]s, and forwards from now on. What is left to do at %[2]s:
+  - Log in there with an app that can move accounts, and let it tell the contacts; or run this again with --build.
+  - Or add each contact by hand: 'pibox move status %[2]s' names them, and shows who has followed.
+Then, when the forwarding is over, 'pibox move close %[1]s' closes it.`
+
+// leaveFile writes the account into a file, as 'pibox export' does.
+func (a *app) leaveFile(ctx context.Context, account, file string) error {
+	if file == "-" {
+		return usageError{"--export names a file; for standard output use 'pibox export'"}
+	}
+	result, err := a.exportTo(ctx, admin.ExportRequest{Users: []string{account}}, exportTo{file: file})
+	if err != nil {
+		return err
+	}
+	a.say("Wrote %s (%s). It holds the keys of the password, and messages in the clear: keep it safe.", result.File, size(result.Size))
+	a.tellLosses("Left out", result.Losses)
+	return nil
 }

@@ -44,7 +44,8 @@ func moveUndoCmd(a *app) *cobra.Command {
 		Short: "Take a move back from contacts who have not followed",
 		Long: `Take a move back: what contacts were asked and have not answered is withdrawn, the contacts that the
 move brought leave the new contact list, and the old address announces no move any more. Contacts
-who followed already hold the new address; that stays. The new account is not deleted.`,
+who followed already hold the new address; that stays. The new account is not deleted. Of a move to
+another server ('pibox move leave') it names who may have been asked from there.`,
 		Example: "  pibox move undo juliet@new.example\n  pibox move undo new.example --yes",
 		Args:    needs("NEW", "juliet@new.example"),
 		RunE: ran(func(ctx context.Context, args []string) error {
@@ -65,6 +66,10 @@ who followed already hold the new address; that stays. The new account is not de
 				fmt.Fprintf(a.out, "Took %s -> %s back from %s.\n", s.Old, s.New, plural(len(s.Stopped), "contact"))
 				if len(s.Followed) > 0 {
 					fmt.Fprintf(a.out, "  These followed already and hold %s: %s.\n", s.New, strings.Join(s.Followed, ", "))
+				}
+				if len(s.There) > 0 {
+					fmt.Fprintf(a.out, "  This box can not take back what was done at %s: remove these from the contact list there, which withdraws what they were asked: %s.\n",
+						s.New, strings.Join(s.There, ", "))
 				}
 				if s.Statement == "elsewhere" {
 					fmt.Fprintf(a.out, "  %s may still announce the move: take that back there, with its owner's client.\n", s.Old)

@@ -147,6 +147,8 @@ type MoveStopped struct {
 	Stopped  []string `json:"stopped"`  // they are not told, or it was taken back
 	// Statement at the old address: retracted, stays, or elsewhere (where the old server is to be told).
 	Statement string `json:"statement"`
+	// There, of an undone move to another server: contacts whom the new account may have on its list, and have asked; its owner removes them there.
+	There []string `json:"there,omitempty"`
 }
 
 // MoveCloseRequest closes an old account of this box, or those of a family at the domain Old: only the forwarding address is left.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -304,6 +305,12 @@ func TestLeave(t *testing.T) {
 	}
 	if _, err := home.client().MoveLeave(t.Context(), admin.MoveLeaveRequest{Account: "nobody", New: "paris@away.example"}); err == nil {
 		t.Error("nobody left")
+	}
+	// What was taken back here may be left there, and is named.
+	undone, err := home.client().MoveUndo(t.Context(), admin.MoveUndoRequest{New: "julia@away.example"})
+	if err != nil || len(undone.Undone) != 1 || undone.Undone[0].Statement != "retracted" || !slices.Equal(undone.Undone[0].There, []string{"romeo@away.example"}) ||
+		!slices.Equal(undone.Undone[0].Stopped, []string{"nurse@away.example"}) {
+		t.Errorf("%+v, %v", undone, err)
 	}
 	holdsNo(t, home, "wherefore-art")
 }

@@ -287,6 +287,9 @@ func (b *Box) stopMoves(new string, stop func(new xmpp.JID) (moved.Cancelled, er
 	}
 	list := []admin.MoveStopped{}
 	for _, j := range all {
+		if t, err := b.migrations.get(j); err == nil && !t.state().State.Over() {
+			t.cancel() // it tells nobody else
+		}
 		did, e := stop(j)
 		if e != nil {
 			err = e
@@ -294,7 +297,7 @@ func (b *Box) stopMoves(new string, stop func(new xmpp.JID) (moved.Cancelled, er
 		}
 		one := admin.MoveStopped{New: j.String(), Statement: did.Statement, Followed: []string{}, Asked: []string{}, Stopped: []string{}}
 		one.Followed, one.Asked, one.Stopped = append(one.Followed, did.Followed...), append(one.Asked, did.Asked...), append(one.Stopped, did.Stopped...)
-		one.Old = did.Old
+		one.Old, one.There = did.Old, did.There
 		list = append(list, one)
 	}
 	if len(list) == 0 {

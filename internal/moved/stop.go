@@ -16,6 +16,9 @@ type Cancelled struct {
 	Stopped  []string // Cancel: nothing reached them. Undo: what they were asked was taken back
 	// Statement tells what became of the old home's: "retracted"; "stays" where Cancel leaves it, "elsewhere" where it has to be retracted there.
 	Statement string
+	// There, of an undone move to another server: contacts whom the new account may have on its list, and have asked. No session of the old home can
+	// take that back.
+	There []string
 }
 
 // Cancel stops a job: nobody else is told, and what other servers are not known to have is not sent again. Who has it may still answer. The job can be
@@ -79,7 +82,10 @@ func (m *Moved) Undo(new xmpp.JID) (did Cancelled, err error) {
 				did.Followed = append(did.Followed, who.String())
 				return
 			}
-			if open(c.Step) && c.Step != store.StepWaiting {
+			if job.Outside && c.Step != store.StepWaiting && c.Step != store.StepTold {
+				did.There = append(did.There, who.String())
+			}
+			if open(c.Step) && c.Step != store.StepWaiting && !(job.Outside && c.Step == store.StepAsked) {
 				did.Stopped = append(did.Stopped, who.String())
 			}
 			m.takeBack(tx, out, new, who, c)
