@@ -447,7 +447,7 @@ func TestRestoreSkipsSequences(t *testing.T) {
 	for n := range 3 {
 		old := path
 		path = filepath.Join(t.TempDir(), fmt.Sprint(n, ".db"))
-		if err := Restore(old, path); err != nil {
+		if _, err := Restore(old, path); err != nil {
 			t.Fatal(err)
 		}
 		r, err := Open(path, Options{Reserve: 1})

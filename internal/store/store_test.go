@@ -328,10 +328,10 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Errorf("a backup was overwritten: %v", err)
 	}
 	to := filepath.Join(dir, "new", "pibox.db")
-	if err := Restore(backup, to); err != nil {
+	if _, err := Restore(backup, to); err != nil {
 		t.Fatal(err)
 	}
-	if err := Restore(backup, to); !errors.Is(err, os.ErrExist) {
+	if _, err := Restore(backup, to); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a store was overwritten: %v", err)
 	}
 	r, err := Open(to, Options{Reserve: 1})
