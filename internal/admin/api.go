@@ -14,7 +14,6 @@ package admin
 
 import (
 	"context"
-	"io"
 	"time"
 )
 
@@ -45,10 +44,8 @@ type API interface {
 	// Authority returns the certificate of the family's authority. Errors:
 	// CodeNotFound (every domain has a certificate of its own).
 	Authority(ctx context.Context, req AuthorityRequest) (AuthorityResponse, error)
-	// Backup writes a consistent copy of the database to w while the box goes
-	// on serving. A write to w may wait for a slow reader for up to
-	// writeTimeout, so no database transaction may be open during it.
-	Backup(ctx context.Context, req BackupRequest, w io.Writer) (BackupResponse, error)
+	BackupAPI
+	TransferAPI
 }
 
 // UserAddRequest asks for a new account.
@@ -166,6 +163,9 @@ type StatusResponse struct {
 
 	Certificates []Certificate `json:"certificates"`
 
+	// Held tells that the box was restored and waits for RestoreConfirm before it moves anybody.
+	Held bool `json:"held,omitempty"`
+
 	Store  StoreStatus `json:"store"`
 	Memory int64       `json:"memory"` // resident bytes
 }
@@ -203,13 +203,4 @@ type StoreStatus struct {
 	Schema int    `json:"schema"`
 	Size   int64  `json:"size"`
 	Free   int64  `json:"free"` // on its disk
-}
-
-// BackupRequest asks for a copy of the database.
-type BackupRequest struct{}
-
-// BackupResponse describes the copy that was written.
-type BackupResponse struct {
-	Schema int       `json:"schema"`
-	Taken  time.Time `json:"taken"` // everything acknowledged before is in it
 }

@@ -62,12 +62,6 @@ func (c *Client) Authority(ctx context.Context, req AuthorityRequest) (Authority
 	return Do[AuthorityResponse](ctx, c, methodAuthority, req, nil)
 }
 
-// Backup implements API. What was written to w is a backup only when the
-// error is nil.
-func (c *Client) Backup(ctx context.Context, req BackupRequest, w io.Writer) (BackupResponse, error) {
-	return Do[BackupResponse](ctx, c, methodBackup, req, w)
-}
-
 // Do calls a method and copies the body that it hands over, if any, to body.
 // An error of the daemon comes back as the *Error it was.
 func Do[Resp any](ctx context.Context, c *Client, method string, params any, body io.Writer) (Resp, error) {

@@ -18,6 +18,11 @@ const (
 	methodStatus       = "status"
 	methodAuthority    = "authority"
 	methodBackup       = "backup"
+
+	methodRestoreConfirm   = "restore.confirm"
+	methodTransferOffer    = "transfer.offer"
+	methodTransferWithdraw = "transfer.withdraw"
+	methodTransferReopen   = "transfer.reopen"
 )
 
 // Method is one row of the server's table.
@@ -39,6 +44,10 @@ func Methods(api API) []Method {
 		Call(methodStatus, api.Status),
 		Call(methodAuthority, api.Authority),
 		Stream(methodBackup, api.Backup),
+		Call(methodRestoreConfirm, api.RestoreConfirm),
+		Call(methodTransferOffer, api.TransferOffer),
+		Call(methodTransferWithdraw, api.TransferWithdraw),
+		Call(methodTransferReopen, api.TransferReopen),
 	}
 }
 

@@ -64,7 +64,7 @@ func (s *Spool) Write(p []byte) (int, error) {
 
 func (s *Spool) toFile(p []byte) error {
 	if s.file == nil {
-		f, err := os.CreateTemp(s.dir, ".pibox-*.part")
+		f, err := os.CreateTemp(s.dir, ".pibox-*.part") // a name that is removed at start
 		if err != nil {
 			return err
 		}

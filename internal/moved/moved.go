@@ -138,7 +138,9 @@ func Register(r *xmpp.Router, needs Needs, opt Options) *Moved {
 func (m *Moved) Start() error {
 	var waiting []claimKey
 	delayed := map[xmpp.JID]time.Time{}
+	held := false
 	err := m.r.Store.View(func(tx *store.Tx) error {
+		held = store.Held(tx)
 		for key, c := range store.Claims.All(tx) {
 			if k, ok := parseClaimKey(key, c.Old); ok {
 				waiting = append(waiting, k)
@@ -160,8 +162,14 @@ func (m *Moved) Start() error {
 	for _, k := range waiting {
 		m.verify(k)
 	}
+	if held {
+		return nil
+	}
 	return m.outbox.start()
 }
+
+// Resume sends what waited while the box was held (store.Held).
+func (m *Moved) Resume() error { return m.outbox.start() }
 
 // Stop ends timers; what is durable goes on at the next Start.
 func (m *Moved) Stop() {
