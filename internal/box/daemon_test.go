@@ -25,6 +25,12 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && IsChild(os.Args[1]) {
 		os.Exit(Child(os.Args[1:], os.Stdout, os.Stderr))
 	}
+	if len(os.Args) == 4 && os.Args[3] == "serve" { // for testbox
+		os.Exit(serveProcess(os.Args[2]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == fetchWord {
+		os.Exit(fetchProcess(os.Args[2:]))
+	}
 	os.Exit(m.Run())
 }
 

@@ -181,6 +181,24 @@ func (d *Daemon) handOver(ctx context.Context, why error) error {
 	return nil
 }
 
+// handingOver tells whether a new box takes this one's place now.
+func (d *Daemon) handingOver() bool {
+	d.handing.Lock()
+	defer d.handing.Unlock()
+	return d.handing.busy != ""
+}
+
+// stopHanding ends what goes on when the daemon ends.
+func (d *Daemon) stopHanding() {
+	d.endOffer()
+	d.handing.Lock()
+	defer d.handing.Unlock()
+	if b := d.handing.ready; b != nil {
+		d.handing.ready = nil
+		close(b.done)
+	}
+}
+
 // maxVerify is the time for a new box to verify what it got.
 const maxVerify = 4 * time.Hour
 

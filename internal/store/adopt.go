@@ -68,8 +68,10 @@ func adopt(path string, restored bool) (sum Summary, err error) {
 			newEpoch(tx)
 			SetHeld(tx, true)
 		}
-		sum = summary(tx)
-		return tx.err
+		if sum = summary(tx); tx.err != nil {
+			return damaged(path, tx.err)
+		}
+		return nil
 	})
 	return sum, errors.Join(err, db.Close())
 }
