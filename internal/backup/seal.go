@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -78,6 +79,9 @@ func NewSeal(w io.Writer, lock Lock) (*Seal, error) {
 		var err error
 		if s.age, err = age.Encrypt(w, tapped...); err != nil {
 			return nil, err
+		}
+		if lock.Passphrase != "" {
+			debug.FreeOSMemory() // as in Unwrap
 		}
 		w = s.age
 	}
@@ -183,6 +187,7 @@ func (k *Keys) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	}
 	id.SetMaxWorkFactor(maxWork)
 	key, err := id.Unwrap(stanzas)
+	debug.FreeOSMemory() // trying it took up to 256 MiB, of which nobody knows when they would be given back
 	if errors.Is(err, age.ErrIncorrectIdentity) {
 		return nil, fmt.Errorf("%w: the pass phrase is wrong", ErrKey)
 	}

@@ -104,7 +104,8 @@ func (d *Daemon) firstStart(ctx context.Context) error {
 		d.first.err = err
 		return err
 	}
-	d.log.Info("restored a backup", "file", found.backup, "accounts", done.Users, "messages", done.Messages, "domains", done.Domains, "taken", done.Taken)
+	d.log.Info("restored a backup", "file", found.backup, "accounts", done.Users, "messages", done.Messages, "domains", done.Domains, "taken", done.Taken,
+		"configuration", done.Config, "configuration beside", done.ConfigAside)
 	d.tidyUp(found)
 	if done.Config != "" {
 		return d.reload()

@@ -15,19 +15,6 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// Backup writes a consistent copy of the database to path while the store goes on. The file is complete, readable only by its owner (it
-// holds SCRAM keys) and synced when it appears under that name; an existing one is not touched.
-func (s *Store) Backup(path string) error {
-	s.dbMu.RLock()
-	defer s.dbMu.RUnlock()
-	if s.db == nil {
-		return s.unavailable()
-	}
-	return install(path, func(tmp string) error {
-		return s.db.View(func(b *bolt.Tx) error { return b.CopyFile(tmp, 0o600) })
-	})
-}
-
 // install lets a file appear whole: temporary name, check, sync, rename, sync of the folder.
 func install(path string, write func(tmp string) error) error {
 	if _, err := os.Lstat(path); err == nil {

@@ -441,9 +441,7 @@ func TestRestoreSkipsSequences(t *testing.T) {
 	}
 	first := put(s)
 	path := filepath.Join(t.TempDir(), "backup.db")
-	if err := s.Backup(path); err != nil {
-		t.Fatal(err)
-	}
+	copyTo(t, s, path)
 	for n := range 3 {
 		old := path
 		path = filepath.Join(t.TempDir(), fmt.Sprint(n, ".db"))
