@@ -75,7 +75,7 @@ func (a *app) lock(ctx context.Context, from lockFlags) (s sealed, err error) {
 		err = admin.Errorf(admin.CodeInvalid, "the pass phrase is too short: whoever finds the file can try as many as he likes").
 			Then("Take %d characters or more, such as four words.", minPassphrase)
 	}
-	s.by = "the pass phrase"
+	s.by, s.Work = "the pass phrase", a.work
 	return s, err
 }
 

@@ -32,9 +32,9 @@ func TestMain(m *testing.M) {
 				panic(err)
 			}
 			if os.Getenv("PIBOX_TEST") == "box" {
-				os.Exit(run(wired{}))
+				os.Exit(run(wired{}, 10)) // little work: under -race it takes ten times as long
 			}
-			os.Exit(run(newFakeBox()))
+			os.Exit(run(newFakeBox(), 10))
 		},
 	})
 }

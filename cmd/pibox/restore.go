@@ -142,7 +142,7 @@ func (a *app) restoredText(r box.Restored) string {
 		fmt.Fprintf(&b, " Its certificates are in %s.", r.KeptTLS)
 	}
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "\n  %-14s"+format, append([]any{name + ":"}, args...)...)
+		fmt.Fprintf(&b, "\n  %-15s"+format, append([]any{name + ":"}, args...)...)
 	}
 	row("Domains", "%s", strings.Join(r.Domains, ", "))
 	row("Messages", "%d", r.Messages)

@@ -23,6 +23,7 @@ type app struct {
 	err     io.Writer
 	env     config.Environment
 	now     func() time.Time
+	work    int // for a pass phrase
 
 	configFile string // --config
 	dataDir    string // --data-dir

@@ -167,3 +167,25 @@ func FuzzLoad(f *testing.F) {
 		_ = Check(path) // must not panic
 	})
 }
+
+// Copies of the database, as backups were at first, are restored whatever their schema.
+func TestRestoreOfOldSchemas(t *testing.T) {
+	for _, name := range []string{"schema1.db", "schema2.db"} {
+		path := filepath.Join(t.TempDir(), "new.db")
+		sum, err := Restore(filepath.Join("testdata", name), path)
+		if err != nil || sum.Accounts != 2 || sum.Messages == 0 || len(sum.Domains) != 1 || sum.Domains[0] != "capulet.example" {
+			t.Errorf("%s: %+v %v", name, sum, err)
+		}
+		s, err := Open(path, Options{Reserve: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = s.View(func(tx *Tx) error {
+			if !Held(tx) || !Accounts.Has(tx, "juliet@capulet.example") {
+				t.Errorf("%s: held %v", name, Held(tx))
+			}
+			return nil
+		})
+		_ = s.Close()
+	}
+}
