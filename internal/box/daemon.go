@@ -166,6 +166,9 @@ func (d *Daemon) once(ctx context.Context) error {
 		return err
 	}
 	cfg := d.config()
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return err
+	}
 	unlock, err := lockFolder(cfg.DataDir)
 	if err != nil {
 		return errBusyFolder(err)

@@ -252,7 +252,10 @@ func finish(cfg config.Config, f fetched, conn *transfer.Conn, req FetchRequest)
 func discardFetched(dir string) error {
 	gone, err := os.MkdirTemp(dir, fetchPrefix)
 	if err == nil {
-		err = os.Rename(filepath.Join(dir, fetchedFolder), gone) // which is empty
+		err = os.Remove(gone) // its name is wanted
+	}
+	if err == nil {
+		err = os.Rename(filepath.Join(dir, fetchedFolder), gone)
 	}
 	if err != nil {
 		return err

@@ -207,6 +207,11 @@ func (d *Daemon) giveAway(ctx context.Context, b *newBox, to string) (err error)
 	stop := context.AfterFunc(ctx, func() { _ = b.conn.Close() })
 	defer stop()
 	cfg := d.config()
+	unlock, err := lockFolder(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	st, err := store.Open(StorePath(cfg), store.Options{Log: d.log, Reserve: int64(cfg.Store.Reserve)})
 	if err != nil {
 		return err

@@ -86,12 +86,14 @@ func aBackup(t *testing.T) []byte {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	defer func() { _ = s.Close() }()
 	data, err := os.ReadFile(filepath.Join(dir, "one.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return data
+	size := int64(0) // the rest of the file is empty
+	if err := s.Snapshot(func(sn store.Snapshot) error { size = sn.Size(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return data[:size]
 }
