@@ -103,7 +103,7 @@ func (a *app) export(ctx context.Context, req admin.ExportRequest, to exportTo) 
 		if !to.force && exists(result.File) {
 			return admin.Errorf(admin.CodeExists, "%s is there already", result.File).Then("Name another file with --to, or replace it with --force.")
 		}
-		err = writeDurably(result.File, write)
+		err = writeDurably(result.File, func(f *os.File) error { return write(f) })
 	}
 	if err != nil {
 		return err
