@@ -35,7 +35,24 @@ func (r *Reader) credentials(w whole) error {
 			return r.malformed(w, "its "+f.name+" is not in base64")
 		}
 	}
+	encodedTwice(&c)
 	return r.sink.Credentials(c)
+}
+
+// encodedTwice undoes what ejabberd 23.01 does: its keys are in base64 of base64.
+func encodedTwice(c *Credentials) {
+	size := 20
+	if c.Mechanism == ScramSHA256 {
+		size = 32
+	}
+	var inner [3][]byte
+	for i, outer := range [...][]byte{c.StoredKey, c.ServerKey, c.Salt} {
+		var err error
+		if inner[i], err = base64.StdEncoding.DecodeString(string(outer)); err != nil || i < 2 && len(inner[i]) != size {
+			return
+		}
+	}
+	c.StoredKey, c.ServerKey, c.Salt = inner[0], inner[1], inner[2]
 }
 
 // text is that of a child, without the space around and in it, which base64 in files may have.

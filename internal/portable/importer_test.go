@@ -316,6 +316,18 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
+// ejabberd 23.01 writes keys in base64 of base64.
+func TestKeysTwice(t *testing.T) {
+	h := newHome(t, t.TempDir())
+	defer h.close()
+	r := h.take("<scram-credentials xmlns='urn:xmpp:pie:0#scram' mechanism='SCRAM-SHA-1'><iter-count>4096</iter-count><salt>UDZlUWZvbkJxVmlDbG1rNFBwclh6Zz09</salt>"+
+		"<server-key>bEtwWGpFUFFhNW1ZaWJPRFZzeitoQ3g4ZXVNPQ==</server-key><stored-key>VWc5SEdSRStIU3BYTEpaRnU1QzZtTVpYSWx3PQ==</stored-key></scram-credentials>", nil)
+	acc := h.read(juliet).Acc
+	if r.OneTime != "" || len(acc.SHA1.StoredKey) != 20 || len(acc.SHA1.ServerKey) != 20 || len(acc.SHA1.Salt) != 16 || len(acc.SHA256.StoredKey) != 0 {
+		t.Errorf("%+v", acc)
+	}
+}
+
 // logsIn tells that an account has keys of a password.
 func (h *home) logsIn(name, password string) {
 	h.t.Helper()
