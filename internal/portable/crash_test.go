@@ -86,7 +86,7 @@ func TestPowerCut(t *testing.T) {
 			}
 		})
 	}
-	if whole == 0 || whole == len(cuts) || len(cuts) < 20 {
+	if whole == 0 || whole == len(cuts) || len(cuts) < 12 {
 		t.Errorf("%d moments, at %d the account was there", len(cuts), whole)
 	}
 }
