@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"pibox/internal/admin"
+	"pibox/internal/box"
 )
 
 // timeInName is a time in the name of a file, in UTC.
@@ -101,7 +102,7 @@ func (c *counter) Write(p []byte) (int, error) {
 // disk, or not at all.
 func writeDurably(path string, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".pibox-*.part") // mode 0600
+	f, err := os.CreateTemp(dir, box.PartPattern) // mode 0600
 	if err != nil {
 		return mayNot(fmt.Errorf("%w; nothing was written", err), "write to", dir)
 	}

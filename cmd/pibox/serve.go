@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pibox/internal/box"
 	"pibox/internal/config"
 )
 
@@ -48,7 +49,7 @@ func usable(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return mayNot(err, "make the folder", dir)
 	}
-	f, err := os.CreateTemp(dir, ".pibox-*.part")
+	f, err := os.CreateTemp(dir, box.PartPattern)
 	if errors.Is(err, fs.ErrPermission) {
 		return mayNot(err, "write to", dir)
 	}

@@ -38,6 +38,16 @@ func (d *Daemon) serving() (*service, error) {
 	return nil, admin.Errorf(admin.CodeFailed, "the box is not serving: %s", why).Then("See 'pibox status'; it tries again by itself.")
 }
 
+// servingUser is serving, and the account that a person named.
+func (d *Daemon) servingUser(name string) (*service, xmpp.JID, error) {
+	s, err := d.serving()
+	if err != nil {
+		return nil, xmpp.JID{}, err
+	}
+	j, err := s.box.Accounts.Parse(name)
+	return s, j, told(err)
+}
+
 // told turns an error of a feature into one for the person who asked.
 func told(err error) error {
 	var password *sasl.PasswordError
@@ -64,13 +74,9 @@ func told(err error) error {
 
 // UserAdd implements admin.API.
 func (d *Daemon) UserAdd(_ context.Context, req admin.UserAddRequest) (resp admin.UserAddResponse, err error) {
-	s, err := d.serving()
+	s, j, err := d.servingUser(req.User)
 	if err != nil {
 		return resp, err
-	}
-	j, err := s.box.Accounts.Parse(req.User)
-	if err != nil {
-		return resp, told(err)
 	}
 	_, err = s.box.Accounts.Create(j, req.Password, accounts.Role{Admin: req.Admin, Restricted: req.Restricted})
 	switch {
@@ -119,13 +125,9 @@ func (d *Daemon) UserList(_ context.Context, req admin.UserListRequest) (resp ad
 
 // UserGet implements admin.API.
 func (d *Daemon) UserGet(_ context.Context, req admin.UserGetRequest) (resp admin.UserGetResponse, err error) {
-	s, err := d.serving()
+	s, j, err := d.servingUser(req.User)
 	if err != nil {
 		return resp, err
-	}
-	j, err := s.box.Accounts.Parse(req.User)
-	if err != nil {
-		return resp, told(err)
 	}
 	resp.User, err = s.box.user(j)
 	return resp, err
@@ -167,13 +169,9 @@ func (b *Box) describe(tx *store.Tx, j xmpp.JID, acc store.Account) admin.User {
 
 // UserPassword implements admin.API.
 func (d *Daemon) UserPassword(_ context.Context, req admin.UserPasswordRequest) (resp admin.UserPasswordResponse, err error) {
-	s, err := d.serving()
+	s, j, err := d.servingUser(req.User)
 	if err != nil {
 		return resp, err
-	}
-	j, err := s.box.Accounts.Parse(req.User)
-	if err != nil {
-		return resp, told(err)
 	}
 	resp.Address = j.String()
 	_, resp.Ended, err = s.box.Accounts.SetPassword(j, req.Password)
@@ -182,13 +180,9 @@ func (d *Daemon) UserPassword(_ context.Context, req admin.UserPasswordRequest) 
 
 // UserRemove implements admin.API.
 func (d *Daemon) UserRemove(_ context.Context, req admin.UserRemoveRequest) (resp admin.UserRemoveResponse, err error) {
-	s, err := d.serving()
+	s, j, err := d.servingUser(req.User)
 	if err != nil {
 		return resp, err
-	}
-	j, err := s.box.Accounts.Parse(req.User)
-	if err != nil {
-		return resp, told(err)
 	}
 	resp.Address = j.String()
 	if !req.Forward {
@@ -213,9 +207,6 @@ func (b *Box) Forward(account xmpp.JID) error {
 		return b.Accounts.Close(tx, out, account)
 	})
 }
-
-// backupPrefix begins the name of the folder in which a backup is made.
-const backupPrefix = "backup-in-progress-"
 
 // Backup implements admin.API. The copy is made in the data folder first: no read transaction waits for a slow reader.
 func (d *Daemon) Backup(_ context.Context, _ admin.BackupRequest, w io.Writer) (resp admin.BackupResponse, err error) {

@@ -31,6 +31,7 @@ type Daemon struct {
 	out     io.Writer // what a person must see once
 	health  *health.Health
 	started time.Time
+	pause   time.Duration // before the second try to serve; it doubles, up to maxPause
 
 	troubles map[string]string // why it does not serve, by fact; run's own
 
@@ -41,9 +42,13 @@ type Daemon struct {
 	known   overview // while it does not serve: what was found in the store
 }
 
+const maxPause = time.Minute
+
 // NewDaemon makes a daemon. What a person at the terminal must see once goes to out.
 func NewDaemon(cfg config.Config, version string, log *slog.Logger, out io.Writer) *Daemon {
-	return &Daemon{cfg: cfg, version: version, log: log, out: out, started: time.Now(), health: health.New(time.Now, version, log)}
+	return &Daemon{
+		cfg: cfg, version: version, log: log, out: out, started: time.Now(), pause: time.Second, health: health.New(time.Now, version, log),
+	}
 }
 
 // Serve runs the daemon until ctx ends. It fails only where another one has the admin socket, or that can not be made.
@@ -73,14 +78,14 @@ func (d *Daemon) Serve(ctx context.Context) error {
 
 // run keeps a service going until ctx ends.
 func (d *Daemon) run(ctx context.Context) {
-	for wait := time.Second; ctx.Err() == nil; wait = min(wait*2, time.Minute) {
+	for wait := d.pause; ctx.Err() == nil; wait = min(wait*2, maxPause) {
 		began := time.Now()
 		err := d.once(ctx)
 		if ctx.Err() != nil {
 			break
 		}
-		if time.Since(began) > time.Minute {
-			wait = time.Second
+		if time.Since(began) > maxPause {
+			wait = d.pause
 		}
 		d.notServing(err, wait)
 		d.health.Ready() // systemd must not wait for a card that is broken
@@ -181,15 +186,13 @@ func (d *Daemon) open(st *store.Store) (*service, error) {
 	return b.open()
 }
 
-// tryStore reads the file in a child process first, and removes what an interrupted backup or restore left.
+// tryStore removes what a power cut left, and reads the file in a child process first.
 func (d *Daemon) tryStore(ctx context.Context) error {
-	for _, prefix := range []string{backupPrefix, RestorePrefix} {
-		RemoveLeft(d.cfg.DataDir, prefix)
-	}
 	path := StorePath(d.cfg)
 	if _, err := os.Stat(path); err != nil {
 		return nil // it is made, or Open says why not
 	}
+	removeLeftovers(d.cfg)
 	err := CheckStore(ctx, path)
 	if errors.Is(err, store.ErrDamaged) {
 		return fmt.Errorf("the database %s is damaged: stop the box, then `pibox restore FILE --replace`", path)
@@ -198,22 +201,6 @@ func (d *Daemon) tryStore(ctx context.Context) error {
 		return fmt.Errorf("the database can not be used: %w", err)
 	}
 	return nil
-}
-
-// RestorePrefix begins the name of the folder in the data folder in which a restore is prepared.
-const RestorePrefix = "restore-"
-
-// RemoveLeft removes the folders whose names begin with prefix: those of work during which the power went.
-func RemoveLeft(dir, prefix string) {
-	left, err := filepath.Glob(filepath.Join(dir, prefix+"*"))
-	if err != nil {
-		return
-	}
-	for _, path := range left {
-		if info, err := os.Lstat(path); err == nil && info.IsDir() {
-			_ = os.RemoveAll(path)
-		}
-	}
 }
 
 const domainSetting = "domain"

@@ -94,10 +94,12 @@ func serve(t *testing.T, dir string, watchdog time.Duration, edit func(*config.C
 			}
 		}
 	}()
+	t.Setenv("GORACE", "atexit_sleep_ms=1") // else every child takes a second under -race
 	t.Setenv("NOTIFY_SOCKET", socket)
 	t.Setenv("WATCHDOG_USEC", fmt.Sprint(watchdog.Microseconds()))
 	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
 	d.daemon = NewDaemon(cfg, "test", slog.New(slog.NewTextHandler(d.log, nil)), d.out)
+	d.daemon.pause = 10 * time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
@@ -192,7 +194,8 @@ func TestAWholeLife(t *testing.T) {
 
 // The watchdog is fed only by a real round trip: a committer that is held up starves it.
 func TestAStuckCommitterStarvesTheWatchdog(t *testing.T) {
-	d := serve(t, t.TempDir(), 600*time.Millisecond, nil)
+	const watchdog = 200 * time.Millisecond
+	d := serve(t, t.TempDir(), watchdog, nil)
 	d.hears("READY=1")
 	d.hears("WATCHDOG=1")
 	release := make(chan struct{})
@@ -203,7 +206,7 @@ func TestAStuckCommitterStarvesTheWatchdog(t *testing.T) {
 			if line == "WATCHDOG=1" {
 				continue
 			}
-		case <-time.After(3 * time.Second): // five times the period
+		case <-time.After(5 * watchdog):
 			close(release)
 			d.hears("WATCHDOG=1")
 			return
@@ -249,7 +252,7 @@ func TestPortsThatAreTaken(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d := serve(t, t.TempDir(), time.Minute, func(cfg *config.Config) {
+	d := serve(t, t.TempDir(), 3*time.Second, func(cfg *config.Config) {
 		cfg.C2S.Listen, cfg.S2S.Listen = []string{taken[0].Addr().String()}, []string{taken[1].Addr().String()}
 	})
 	d.hears("READY=1")

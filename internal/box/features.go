@@ -59,7 +59,7 @@ func (b *Box) features() []feature {
 			b.archive = archive.Register(r, archive.Options{Log: b.log, MaxAge: c.Archive.MaxAge.D(), MaxBytes: int64(c.Archive.MaxSize)})
 		}},
 		{"messages, XEP-0160, XEP-0280, XEP-0334 and XEP-0359", func() {
-			b.delivery = delivery.Register(r, delivery.Options{Log: b.log, Archives: b.archive.Archives})
+			b.delivery = delivery.Register(r, delivery.Options{Log: b.log, Archives: b.archive.Archives, OneOccupant: b.presence.OneOccupant})
 			b.Accounts.OnRemove(func(tx *store.Tx, out *xmpp.Out, account xmpp.JID, _ bool) error {
 				return b.delivery.Forget(tx, out, account)
 			})

@@ -38,13 +38,9 @@ func pushOptions(c config.Push) push.Options {
 
 // UserPush implements admin.API.
 func (d *Daemon) UserPush(_ context.Context, req admin.UserPushRequest) (resp admin.UserPushResponse, err error) {
-	s, err := d.serving()
+	s, j, err := d.servingUser(req.User)
 	if err != nil {
 		return resp, err
-	}
-	j, err := s.box.Accounts.Parse(req.User)
-	if err != nil {
-		return resp, told(err)
 	}
 	if _, err = s.box.user(j); err != nil {
 		return resp, err

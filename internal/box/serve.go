@@ -100,7 +100,7 @@ func (b *Box) clientOptions() c2s.Options {
 		AuthTimeout: c.AuthTimeout.D(), Connections: c.Connections, ConnectionsPerAddress: c.ConnectionsPerAddress,
 		UnauthenticatedPerAddress: c.UnauthenticatedPerAddr, ResourcesPerAccount: c.ResourcesPerAccount,
 		SendQueue: int(c.SendQueue), WriteTimeout: c.WriteTimeout.D(), Keepalive: c.Keepalive.D(), DeadAfter: c.DeadAfter.D(), TCPKeepalive: c.TCPKeepalive.D(),
-		ResumeTimeout: c.ResumeTimeout.D(), ResumeQueue: int(c.ResumeQueue), HoldQueue: int(c.HoldQueue),
+		ResumeTimeout: c.ResumeTimeout.D(), ResumeQueue: int(c.ResumeQueue), ResumeTotal: int(c.ResumeTotal), HoldQueue: int(c.HoldQueue),
 	}
 }
 
@@ -122,7 +122,7 @@ func (b *Box) otherServers(certs *reach.Certificates) (*s2s.Server, error) {
 		AuthTimeout: c.AuthTimeout.D(), ConnectTimeout: c.ConnectTimeout.D(),
 		Connections: c.Connections, ConnectionsPerAddress: c.ConnectionsPerAddress, IdleTimeout: c.IdleTimeout.D(),
 		Keepalive: c.Keepalive.D(), DeadAfter: c.DeadAfter.D(), WriteTimeout: c.WriteTimeout.D(),
-		QueueBytes: int(c.QueueBytes), QueueTotal: int(c.QueueTotal), QueueTime: c.QueueTime.D(), DurableTime: c.DurableTime.D(), Log: b.log,
+		QueueBytes: int(c.QueueBytes), QueueTotal: int(c.QueueTotal), QueueTime: c.QueueTime.D(), DurableTime: c.DurableTime.D(), DurableBytes: int(c.DurableBytes), Log: b.log,
 	})
 }
 

@@ -97,6 +97,7 @@ func (c checker) pairs(cfg *Config) {
 		{bytes("c2s.stanza", cfg.C2S.Stanza), bytes("c2s.send_queue", cfg.C2S.SendQueue)},
 		{bytes("s2s.stanza", cfg.S2S.Stanza), bytes("c2s.send_queue", cfg.C2S.SendQueue)},
 		{bytes("c2s.send_queue", cfg.C2S.SendQueue), bytes("c2s.resume_queue", cfg.C2S.ResumeQueue)},
+		{bytes("c2s.resume_queue", cfg.C2S.ResumeQueue), bytes("c2s.resume_total", cfg.C2S.ResumeTotal)},
 		{bytes("c2s.stanza", cfg.C2S.Stanza), bytes("s2s.queue_bytes", cfg.S2S.QueueBytes)},
 		{bytes("s2s.queue_bytes", cfg.S2S.QueueBytes), bytes("s2s.queue_total", cfg.S2S.QueueTotal)},
 		{bytes("s2s.stanza", cfg.S2S.Stanza), bytes("store.queue_bytes", cfg.Store.QueueBytes)},

@@ -106,6 +106,7 @@ type C2S struct {
 	WriteTimeout  Duration `toml:"write_timeout" range:"1s..10m" doc:"A client that takes no byte for this long is gone."`
 	ResumeTimeout Duration `toml:"resume_timeout" range:"10s..24h" doc:"A device that lost its connection is waited for so long: it goes on where it was, and nobody sees it leave (XEP-0198)."`
 	ResumeQueue   Bytes    `toml:"resume_queue" range:"512KiB..256MiB" doc:"Bytes that wait for such a device, or that it did not acknowledge yet. Past it its stanzas go where those of an offline user go."`
+	ResumeTotal   Bytes    `toml:"resume_total" range:"1MiB..1GiB" doc:"Bytes that wait for all such devices together. Past it the box waits no longer for those of the member with the most, the one that is gone for the longest first."`
 	HoldQueue     Bytes    `toml:"hold_queue" range:"16KiB..16MiB" doc:"Bytes that are held back from a device that nobody looks at (XEP-0352) before it is woken for them."`
 	Keepalive     Duration `toml:"keepalive" range:"10s..1h" doc:"After this much silence the box asks a client whether it is still there; after eight times as much where nobody looks at it. That wakes a phone, so it is long."`
 	TCPKeepalive  Duration `toml:"tcp_keepalive" range:"10s..1h" doc:"After this much silence the kernels ask each other, which wakes no app."`
@@ -139,6 +140,7 @@ type S2S struct {
 	QueueTotal            Bytes    `toml:"queue_total" range:"512KiB..4GiB" doc:"Bytes waiting for all domains together."`
 	QueueTime             Duration `toml:"queue_time" range:"10s..168h" doc:"A stanza that is not stored, such as presence, and could not be delivered for this long comes back to its sender."`
 	DurableTime           Duration `toml:"durable_time" range:"1h..720h" doc:"A stored message that could not be delivered for this long comes back to its sender."`
+	DurableBytes          Bytes    `toml:"durable_bytes" range:"1MiB..1GiB" doc:"Bytes of stored messages that one member may have waiting for all other servers; past it they come back at once."`
 
 	Routes []Route `toml:"route" doc:"Fixed addresses of other servers, for boxes without public DNS, one table each." sample:"domain = \"grandma.example\"\naddress = \"192.0.2.7:5269\"\ntls = \"starttls\""`
 }
@@ -250,7 +252,7 @@ func defaultC2S() C2S {
 		AuthTimeout: seconds(60), Connections: 2000, ConnectionsPerAddress: 200,
 		UnauthenticatedPerAddr: 100, ResourcesPerAccount: 50,
 		SendQueue: 1 << 20, WriteTimeout: seconds(30),
-		ResumeTimeout: minutes(10), ResumeQueue: 2 << 20, HoldQueue: 256 << 10,
+		ResumeTimeout: minutes(10), ResumeQueue: 2 << 20, ResumeTotal: 32 << 20, HoldQueue: 256 << 10,
 		Keepalive: minutes(15), TCPKeepalive: minutes(5), DeadAfter: seconds(60),
 	}
 }
@@ -263,7 +265,7 @@ func defaultS2S() S2S {
 		AuthTimeout: seconds(60), ConnectTimeout: seconds(20),
 		Connections: 1000, ConnectionsPerAddress: 50,
 		IdleTimeout: minutes(30), Keepalive: minutes(3), DeadAfter: seconds(60), WriteTimeout: seconds(60),
-		QueueBytes: 1 << 20, QueueTotal: 16 << 20, QueueTime: minutes(2), DurableTime: minutes(72 * 60),
+		QueueBytes: 1 << 20, QueueTotal: 16 << 20, QueueTime: minutes(2), DurableTime: minutes(72 * 60), DurableBytes: 32 << 20,
 		Routes: []Route{},
 	}
 }

@@ -223,7 +223,7 @@ func writeFile(path string, data []byte, mode fs.FileMode) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
 		return os.Chmod(path, mode)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
+	tmp, err := os.CreateTemp(filepath.Dir(path), unfinished+"*") // 0600
 	if err != nil {
 		return err
 	}
@@ -236,6 +236,19 @@ func writeFile(path string, data []byte, mode fs.FileMode) error {
 		return err
 	}
 	return syncFolder(filepath.Dir(path))
+}
+
+// unfinished begins the names of files that are being written; what follows are digits.
+const unfinished = ".new-"
+
+// removeUnfinished removes the files, keys among them, that a power cut kept from getting their names.
+func removeUnfinished(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, unfinished+"[0-9]*"))
+	for _, path := range left {
+		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
+			_ = os.Remove(path)
+		}
+	}
 }
 
 // syncFolder makes the names in a folder durable.

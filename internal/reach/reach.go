@@ -30,7 +30,7 @@ type Files struct{ Chain, Key string }
 
 // Config of Open.
 type Config struct {
-	Dir     string           // for the authority and its leaves; made if need be
+	Dir     string           // for the authority and its leaves; made if need be. Nobody else works in it
 	Domains []string         // of the box; the first is the main one
 	Files   map[string]Files // certificates of one's own, by domain
 	Log     *slog.Logger
@@ -93,6 +93,7 @@ func Open(c Config) (*Certificates, error) {
 	if err := errors.Join(os.MkdirAll(c.Dir, 0o700), syncFolder(filepath.Dir(c.Dir))); err != nil {
 		return nil, fmt.Errorf("reach: %w", err)
 	}
+	removeUnfinished(c.Dir)
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	return cs, cs.update()

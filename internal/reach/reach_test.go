@@ -265,3 +265,22 @@ func TestTLSConfig(t *testing.T) {
 		<-done
 	}
 }
+
+// A power cut may leave files, a key among them, that did not get their names.
+func TestUnfinishedFilesAreRemoved(t *testing.T) {
+	dir, c := t.TempDir(), newClock()
+	for _, name := range []string{".new-1234567", ".new-key", "montague.example.pem.old"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("a key"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, ".new-1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir, c, nil, "montague.example")
+	for name, there := range map[string]bool{".new-1234567": false, ".new-1": true, ".new-key": true, "montague.example.pem.old": true, "authority.key": true} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); (err == nil) != there {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -32,7 +32,7 @@ const (
 const (
 	// ProgressDelivered, account: up to this sequence, what is owed to the account's devices was delivered.
 	ProgressDelivered = "a"
-	// ProgressHandled, stream management id: how many stanzas of that session were handled (XEP-0198 §4).
+	// ProgressHandled, account, stream management id: how many stanzas of that session were handled (XEP-0198 §4).
 	ProgressHandled = "s"
 	// ProgressSent, own domain, other domain: up to this sequence, what is owed to the other server has arrived there. Absent: nothing is owed. It
 	// is written in the transaction that appends.

@@ -214,6 +214,19 @@ func (lt *logTest) compare(tx *Tx) {
 	if diff := cmp.Diff(lt.m.of(r), have); diff != "" {
 		lt.t.Fatalf("%+v:\n%s", r, diff)
 	}
+	var recent []string
+	for raw := range RecentLog(tx, r.Account, r.With, 20) {
+		recent = append(recent, string(raw))
+	}
+	var last []string
+	for o := range LogOf(tx, Range{Account: r.Account, With: r.With, Backwards: true}) {
+		if last = append(last, string(o.Stanza)); len(last) == 20 {
+			break
+		}
+	}
+	if diff := cmp.Diff(last, recent); diff != "" {
+		lt.t.Fatalf("the last of %s with %q:\n%s", r.Account, r.With, diff)
+	}
 	if want, have := lt.m.stats(r.Account), LogStats(tx, r.Account); want != have {
 		lt.t.Fatalf("%s: %+v, expected %+v", r.Account, have, want)
 	}

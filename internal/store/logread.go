@@ -119,6 +119,34 @@ func (h *holder) entry(tx *Tx, seq uint64) (o Owned, ok bool) {
 	return Owned{Seq: seq, Role: role, Entry: e}, role != 0
 }
 
+// RecentLog iterates over the stanzas of an account's last entries with one other side, the latest first, at most so many. Their bytes are valid until the
+// transaction ends.
+func RecentLog(tx *Tx, account, with string, most int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for p := range postings(tx, readHolder(tx, account), Range{Account: account, With: with, Backwards: true}) {
+			if most--; most < 0 {
+				return
+			}
+			raw, table := findEntry(tx, p.seq)
+			if raw == nil {
+				continue
+			}
+			h, err := readHead(raw)
+			var stanza []byte
+			if err == nil {
+				stanza, err = h.walk(func([]byte, []byte, Role) {})
+			}
+			if err != nil {
+				tx.damagedRecord(table, []byte(SeqKey(p.seq)), err)
+				return
+			}
+			if !yield(stanza) {
+				return
+			}
+		}
+	}
+}
+
 // Range selects entries of one account.
 type Range struct {
 	Account   string

@@ -49,11 +49,19 @@ func (r *Router) withOut(run func(tx *store.Tx, out *Out) error) func(*store.Tx)
 // After queues an effect. It must not block.
 func (o *Out) After(f func()) { o.tx.OnCommit(f) }
 
+// MayOwe tells whether a stanza may be stored for another server; the error is for its sender.
+func (o *Out) MayOwe(st *Stanza) error {
+	if d, ok := o.r.remote.(DurableRemote); ok {
+		return d.MayOwe(st)
+	}
+	return nil
+}
+
 // Owe tells the way to other servers, within the transaction that wrote an entry of the log with Remote, whose it is: it is tried until the server has
 // it, also by later runs. The stanza itself follows as an effect, by Emit and with its place in the log (Stanza.Stored).
 func (o *Out) Owe(st *Stanza, seq uint64) {
 	if d, ok := o.r.remote.(DurableRemote); ok {
-		d.Owe(o.tx, st.From.Domain, st.To.Domain, seq)
+		d.Owe(o.tx, st, seq)
 	}
 }
 

@@ -89,9 +89,10 @@ type Remote interface{ Send(st *Stanza) }
 // DurableRemote is a Remote that gets stored stanzas (Stanza.Seq) to other servers across links and runs.
 type DurableRemote interface {
 	Remote
-	// Owe tells, within the transaction that appended it, that an entry of the log is owed by one of our domains to another server. Send of its
-	// stanza follows.
-	Owe(tx *store.Tx, own, other string, seq uint64)
+	// MayOwe tells, before a stanza is appended to the log with Remote, whether its sender may have one more waiting for other servers; the error is for him.
+	MayOwe(st *Stanza) error
+	// Owe tells, within the transaction that appended it, that an entry of the log is owed to the server that the stanza is for. Send of it follows.
+	Owe(tx *store.Tx, st *Stanza, seq uint64)
 }
 
 // Request is a stanza on its way to a handler.

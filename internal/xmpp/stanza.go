@@ -36,8 +36,9 @@ type Stanza struct {
 	Seq uint64
 }
 
-// maxOwn bounds stanzas that the box made or stored itself, which were checked when they came in.
-var maxOwn = frame.Limits{Bytes: 4 << 20, Depth: 256, Attrs: 1024, Children: 1 << 20}
+// maxOwn is for stanzas that the box made or stored itself. What is in them was checked when it came in, against limits that only the configuration
+// knows, and the box put more around it, or many into one: here is no limit but what frame can read at all.
+var maxOwn = frame.Limits{Bytes: 1 << 30, Depth: 1 << 20, Attrs: 1 << 20, Children: 1 << 30}
 
 // NewStanza reads the attributes of an element. An address that can not be prepared is a *StanzaError jid-malformed
 // (RFC 6120 §8.3.3.8), beside a stanza that can still be answered.

@@ -119,10 +119,10 @@ func isFeature(path string) bool {
 }
 
 // isTool tells whether path is one of the packages under the core that know
-// nothing of the box: how bytes are cut, how a login is computed, how fast is
+// nothing of the box: how bytes are cut, what XEP-0198 says, how a login is computed, how fast is
 // too fast.
 func isTool(path string) bool {
-	return slices.Contains([]string{core + "/frame", core + "/sasl", core + "/throttle"}, path)
+	return slices.Contains([]string{core + "/frame", core + "/sasl", core + "/sm", core + "/throttle"}, path)
 }
 
 // libraryOwner returns the one package that may import a library, or nothing

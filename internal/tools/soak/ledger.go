@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // message is one that is archived, by its origin-id: the sending device's name and a number.
@@ -14,8 +13,7 @@ type message struct {
 	id       string
 	from, to *account
 	receipt  bool
-	at       time.Time // when it was sent first
-	sends    int       // how often a fresh stanza was sent; what a resumed session retransmits is the same one
+	sends    int // how often a fresh stanza was sent; what a resumed session retransmits is the same one
 	acked    bool
 	told     bool // it is sent again because the server told that it had not handled it
 }
@@ -29,9 +27,7 @@ type ledger struct {
 func (l *ledger) sending(m *message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if m.sends++; m.sends == 1 {
-		m.at = time.Now()
-	}
+	m.sends++
 	l.messages[m.id] = m
 }
 
@@ -64,7 +60,7 @@ type counts struct {
 	messages, receipts, again, noise, acked                     atomic.Int64
 	direct, carbons, delayed, redelivered, twice, bounced       atomic.Int64
 	queries, entries                                            atomic.Int64
-	copies, twofold, relayed, unsorted                          atomic.Int64
+	copies, twofold, unsorted                                   atomic.Int64
 }
 
 func (c *counts) line() string {
@@ -102,7 +98,6 @@ func (c *counts) print() {
 		{&c.entries, "messages that they brought"},
 		{&c.copies, "copies in archives beyond the first, for what was sent again"},
 		{&c.twofold, "  of these, those of what the server had told not to have handled"},
-		{&c.relayed, "copies in archives beyond that, of what a box that was killed had just given to the other one"},
 	} {
 		fmt.Printf("%9d %s\n", row.n.Load(), row.what)
 	}

@@ -31,6 +31,7 @@ type options struct {
 	accounts int
 	devices  int
 	pace     time.Duration
+	restarts int
 	dir      string
 }
 
@@ -43,6 +44,7 @@ func main() {
 	flag.IntVar(&o.accounts, "accounts", 20, "`number` of accounts, at least 5")
 	flag.IntVar(&o.devices, "devices", 3, "`number` of devices of each")
 	flag.DurationVar(&o.pace, "pace", 1500*time.Millisecond, "mean `time` between two things that a device does")
+	flag.IntVar(&o.restarts, "restarts", 3, "`how often` each box is restarted, every second time by killing it")
 	flag.StringVar(&o.dir, "dir", "", "`folder` for configurations, databases and logs (\"\": one of its own, removed when all is well)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

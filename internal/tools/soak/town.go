@@ -44,7 +44,6 @@ type home struct {
 	pid    atomic.Int32
 	runs   atomic.Int32 // grows when it is about to end
 	kills  atomic.Int32 // how often that was without a warning
-	killed atomic.Int64 // when, in Unix milliseconds
 	watch  watch
 	before int // open files while nobody was there
 }
@@ -250,11 +249,11 @@ func (t *town) live(ctx context.Context) error {
 	return err
 }
 
-// disturb restarts a box in an orderly way, kills it, and restarts it once more.
+// disturb restarts a box in an orderly way, kills it, restarts it once more, and so on.
 func (t *town) disturb(ctx context.Context, h *home, rng *rand.Rand) error {
 	began := time.Now()
-	for i, kill := range []bool{false, true, false} {
-		at := time.Duration((float64(i+1) + rng.Float64()*0.5 - 0.25) / 4 * float64(t.time))
+	for i := range t.restarts {
+		at := time.Duration((float64(i+1) + rng.Float64()*0.5 - 0.25) / float64(t.restarts+1) * float64(t.time))
 		select {
 		case <-time.After(time.Until(began.Add(at))):
 		case <-t.over:
@@ -264,9 +263,8 @@ func (t *town) disturb(ctx context.Context, h *home, rng *rand.Rand) error {
 		}
 		h.runs.Add(1)
 		how := "restarted"
-		if kill {
+		if i%2 == 1 {
 			h.kills.Add(1)
-			h.killed.Store(time.Now().UnixMilli())
 			h.Kill()
 			how = "killed"
 		} else {

@@ -25,6 +25,7 @@ var (
 
 const (
 	visitor  = "paris"
+	road     = "road" // his resource
 	password = "a plague on both your houses"
 
 	nsRoster = "jabber:iq:roster"
@@ -213,7 +214,7 @@ func (t *town) visit(ctx context.Context, rng *rand.Rand) error {
 	if err := t.post(ctx, "tybalt", visitor, 1+rng.IntN(8)); err != nil {
 		return err
 	}
-	c, err := t.box.LoginSM(ctx, visitor, password, "road")
+	c, err := t.box.LoginSM(ctx, visitor, password, road)
 	if err != nil {
 		return err
 	}

@@ -302,7 +302,11 @@ func (t *town) collect(ctx context.Context, name string) error {
 	if v := t.m.value("password/" + name); v != "" {
 		secret = v
 	}
-	c, err := t.box.LoginSM(ctx, name, secret, "home")
+	resource := "home"
+	if name == visitor {
+		resource = road // takes the place of a session that an orderly restart kept, and that has what it was handed
+	}
+	c, err := t.box.LoginSM(ctx, name, secret, resource)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"pibox/internal/store"
@@ -112,7 +111,7 @@ func TestUnreadable(t *testing.T) {
 	a := &Archive{opt: Options{Log: slog.New(slog.DiscardHandler)}}
 	p := &page{account: "romeo@montague.example"}
 	rq := &xmpp.Request{Stanza: &xmpp.Stanza{From: xmpp.MustJID("romeo@montague.example/x")}, Session: &xmpp.Session{}}
-	for _, raw := range []string{"", "<message", "<message><body></message>", "<message>" + strings.Repeat("<a>", 300) + strings.Repeat("</a>", 300) + "</message>"} {
+	for _, raw := range []string{"", "<message", "<message><body></message>", "<message a:b=''/>"} {
 		st := a.result(rq, p, found{id: "1", Owned: store.Owned{Entry: store.Entry{Stanza: []byte(raw)}}})
 		result := st.Node().Child(NS, "result")
 		if result.Attr("id") != "1" || len(result.Child(nsForward, "forwarded").Children) != 1 {

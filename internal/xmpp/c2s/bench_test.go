@@ -241,7 +241,7 @@ func withAndWithout(b *testing.B, run func(b *testing.B, prepare func(*wire) err
 	b.Run("plain", func(b *testing.B) { run(b, func(*wire) error { return nil }) })
 	b.Run("managed", func(b *testing.B) {
 		run(b, func(w *wire) error {
-			_, err := w.ask("<enable xmlns='"+nsSM+"' resume='true'/>", "max='600'/>")
+			_, err := w.ask("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", "max='600'/>")
 			return err
 		})
 	})

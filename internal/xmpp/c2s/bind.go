@@ -6,6 +6,7 @@ import (
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/sm"
 
 	"mellium.im/xmpp/stanza"
 )
@@ -17,7 +18,7 @@ const (
 
 // bind opens the stream after the login and binds a resource (RFC 6120 §7).
 func (c *conn) bind() error {
-	features := []byte("<bind xmlns='" + nsBind + "'/><sm xmlns='" + nsSM + "'/><csi xmlns='" + nsCSI + "'/><session xmlns='" + nsSession + "'><optional/></session>")
+	features := []byte("<bind xmlns='" + nsBind + "'/>" + sm.Feature + "<csi xmlns='" + nsCSI + "'/><session xmlns='" + nsSession + "'><optional/></session>")
 	if err := c.open(fixed(append(features, c.srv.router.StreamFeatures()...))); err != nil {
 		return err
 	}
@@ -26,7 +27,7 @@ func (c *conn) bind() error {
 		if err != nil {
 			return err
 		}
-		if el.NS == nsSM && (el.Name == "resume" || el.Name == "enable") {
+		if el.NS == sm.NS && (el.Name == "resume" || el.Name == "enable") {
 			if done, err := c.managedUnbound(el); done || err != nil {
 				return err
 			}
@@ -125,13 +126,16 @@ func (c *conn) bound(resource string) bool {
 // roomForOne tells that the account may have one session more. The one that has been without a connection for the longest gives way.
 func (c *conn) roomForOne() bool {
 	full := func() bool { return len(c.srv.router.Sessions(c.account)) >= c.srv.opt.ResourcesPerAccount }
-	if full() {
-		if l := c.srv.streams.longestLost(c.account); l != nil {
-			l.over.Store(true)
-			l.finish()
+	for full() {
+		l := c.srv.streams.longestLost(func(l *link) bool { return l.session.JID.Bare() == c.account })
+		if l == nil {
+			return false
+		}
+		if l.finish(l.idle) { // not where it was resumed just now
+			return !full()
 		}
 	}
-	return !full()
+	return true
 }
 
 func bindReply(st *xmpp.Stanza, typ string, payload []byte) []byte {

@@ -178,6 +178,9 @@ func (b *box) stop(t testing.TB) {
 	if err := b.server.Shutdown(ctx, nil); err != nil {
 		t.Error(err)
 	}
+	if n := b.server.outbox.lost.Load(); n != 0 {
+		t.Errorf("%d bytes are counted for sessions without a connection when there are none", n)
+	}
 	if err := b.store.Close(); err != nil {
 		t.Error(err)
 	}

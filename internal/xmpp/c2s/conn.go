@@ -273,7 +273,7 @@ func (c *conn) stop(err error) {
 		c.part()
 		return
 	}
-	mine := c.link != nil && c.link.unbind()
+	mine := c.link != nil && c.link.unbind(func() bool { return true })
 	flushed := c.out.flush(time.Now().Add(flushTime))
 	if mine {
 		c.link.giveBack()

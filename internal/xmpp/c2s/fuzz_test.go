@@ -83,7 +83,7 @@ func FuzzNegotiation(f *testing.F) {
 		c.srv.perAddr.Acquire(c.addr)
 		c.stop(err)
 		for _, l := range b.server.streams.all() { // lost, and not resumed
-			l.finish()
+			l.finish(l.idle)
 		}
 		checkStream(t, sc.out.Bytes())
 		if n := len(b.router.Sessions(romeo())); n != 0 {

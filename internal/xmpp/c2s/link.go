@@ -48,6 +48,7 @@ func (l *link) receipt() *xmpp.Receipt {
 func (l *link) Deliver(st *xmpp.Stanza) bool {
 	switch l.out.put(st) {
 	case taken:
+		l.srv.boundLost()
 		return true
 	case refused:
 		if st.Kind == xmpp.IQ {
@@ -67,7 +68,7 @@ func (l *link) Close(err *xmpp.StreamError) {
 	l.mu.Unlock()
 	switch {
 	case c == nil:
-		go l.finish()
+		go l.finish(l.idle)
 	case err == nil:
 		c.end(nil)
 	default:
@@ -119,11 +120,12 @@ func (l *link) leave() {
 	l.mu.Unlock()
 	switch {
 	case over:
-		l.finish()
+		l.finish(l.idle)
 		return
 	case !wanted && !l.srv.isStopping():
 		l.guard(func() { l.srv.router.SetDetached(l.session, true) })
 	}
+	l.srv.boundLost()
 	if in := &l.stream.in; in.behind() {
 		l.srv.router.Submit(64, func(tx *store.Tx, _ *xmpp.Out) error {
 			in.write(tx)
@@ -154,37 +156,46 @@ func (l *link) wait(d time.Duration) {
 }
 
 func (l *link) expire() {
-	l.mu.Lock()
-	late := l.conn == nil && !l.gone
-	l.mu.Unlock()
-	if late {
+	if l.finish(l.late) {
 		l.srv.log.Info("session was not resumed", "conn", l.session.ConnID, "jid", l.session.JID.String())
-		l.finish()
 	}
 }
 
-// finish ends a session that has no connection.
-func (l *link) finish() {
-	l.out.shut()
-	if l.unbind() {
-		l.giveBack()
+// late tells that the session's time is over; with the lock. The timer may be one of before.
+func (l *link) late() bool { return l.idle() && !time.Now().Before(l.end) }
+
+// idle tells that there is no connection; with the lock.
+func (l *link) idle() bool { return l.conn == nil }
+
+// finish ends a session that has no connection, if may is true with the lock. false: it has one again, or somebody else ended it.
+func (l *link) finish(may func() bool) bool {
+	if !l.unbind(may) {
+		return false
 	}
+	l.giveBack()
+	return true
 }
 
-// unbind ends the session; false: somebody else did.
-func (l *link) unbind() bool {
+// unbind ends the session, if may is true with the lock. false: it is not, or somebody else did.
+func (l *link) unbind(may func() bool) bool {
 	l.mu.Lock()
-	if l.gone {
+	if l.gone || !may() {
 		l.mu.Unlock()
 		return false
 	}
 	l.gone, l.conn = true, nil
+	l.out.shut()
 	if l.due != nil {
 		l.due.Stop()
 	}
 	l.released()
 	l.mu.Unlock()
-	l.srv.streams.ended(l)
+	if l.srv.streams.ended(l) {
+		l.srv.router.Submit(0, func(tx *store.Tx, _ *xmpp.Out) error {
+			l.srv.streams.sweepAll(tx)
+			return nil
+		}, func(error) { l.srv.streams.swept() })
+	}
 	l.guard(func() { l.srv.router.Unbind(l.session) })
 	return true
 }

@@ -34,6 +34,9 @@ type Options struct {
 	// ResumeTimeout is how long a session may be without a connection (XEP-0198 §5), default 10 min; a client may ask for less.
 	ResumeTimeout time.Duration
 	ResumeQueue   int // bytes that wait for one that may be resumed, or that it did not acknowledge, default 2 MiB
+	// ResumeTotal is how many bytes wait for all sessions without a connection together; past it those of the account with the most end, the longest
+	// without one first. Default 32 MiB.
+	ResumeTotal int
 
 	// HoldQueue is how many bytes are held back from an inactive client (XEP-0352) before it is woken, with 512 for each stanza; default 256 KiB, and
 	// at most half of what may wait.
@@ -80,6 +83,7 @@ func (o Options) orDefault() Options {
 	span(&o.WriteTimeout, 30*time.Second)
 	span(&o.ResumeTimeout, 10*time.Minute)
 	num(&o.ResumeQueue, 2<<20)
+	num(&o.ResumeTotal, 32<<20)
 	num(&o.HoldQueue, 256<<10)
 	o.HoldQueue = min(o.HoldQueue, o.SendQueue/2, o.ResumeQueue/2)
 	span(&o.Keepalive, 15*time.Minute)

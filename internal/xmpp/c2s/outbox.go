@@ -3,6 +3,7 @@ package c2s
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pibox/internal/xmpp"
@@ -55,6 +56,8 @@ type outbox struct {
 	holdback *holdback     // nil while the client is active
 	cost     int           // of waiting and flying
 	writing  bool          // somebody runs
+	lost     bool          // there is no connection, which may come back
+	weight   int           // what is counted of it in shared.lost
 	held     bool          // nothing may be written now: TLS is being negotiated, or there is no connection
 	closed   bool          // nothing is taken any more
 	err      error         // the connection does not take anything any more
@@ -69,6 +72,7 @@ type outboxConfig struct {
 	held    int           // bytes that are held back from one that is inactive
 	timeout time.Duration // a piece that is not written within it means that the connection is lost
 	pieces  sync.Pool     // of *[pieceSize]byte
+	lost    atomic.Int64  // bytes that wait for all without a connection, with those that are not acknowledged
 }
 
 type putResult uint8
@@ -84,6 +88,7 @@ func (o *outbox) put(st *xmpp.Stanza) putResult {
 	it := item{st: st}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	defer o.weigh()
 	if o.closed || o.err != nil && !o.resumable() {
 		return refused
 	}

@@ -7,6 +7,7 @@ import (
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/sm"
 )
 
 const nsPing = "urn:xmpp:ping"
@@ -25,7 +26,7 @@ func (c *conn) relay() error {
 		if err := r.Store.WaitRoom(c.ctx); err != nil {
 			return errEnding
 		}
-		if el.NS == nsSM {
+		if el.NS == sm.NS {
 			if err := c.managed(el); err != nil {
 				return err
 			}

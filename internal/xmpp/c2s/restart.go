@@ -170,9 +170,10 @@ func (s *Server) Restore() error {
 		}
 		l.guard(func() { s.router.RestoreSession(l.session, back[i].record.Session) })
 		if !back[i].same {
-			l.finish()
+			l.finish(l.idle)
 		}
 	}
+	s.boundLost()
 	return s.router.Store.View(func(tx *store.Tx) error {
 		s.streams.load(tx)
 		return nil
@@ -194,6 +195,7 @@ func (s *Server) rebind(b saved) (*link, error) {
 	if l.session, err = s.router.BindSaved(b.account, b.record.Session, s.newID(), l); err != nil {
 		return nil, err
 	}
+	l.out.lose()
 	l.enable(b.id, b.record.Timeout)
 	l.stream.in.handled = b.handled
 	s.streams.add(l)

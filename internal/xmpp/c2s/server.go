@@ -67,6 +67,8 @@ type Server struct {
 	refusing chan struct{}         // connections that are being told that they are too many
 	streams  streams
 	lastID   atomic.Uint64
+	// endingLost: somebody ends sessions without a connection.
+	endingLost atomic.Bool
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}

@@ -124,11 +124,15 @@ func TestConflictRace(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	var wires []*wire
+	for range clients { // the losers are told before the last one is bound
+		wires = append(wires, <-left)
+	}
 	if n := len(b.router.Sessions(romeo())); n != 1 {
 		t.Errorf("%d sessions", n)
 	}
-	for range clients {
-		if w := <-left; w != nil {
+	for _, w := range wires {
+		if w != nil {
 			_ = w.Close()
 		}
 	}

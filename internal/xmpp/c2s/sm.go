@@ -5,16 +5,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/sm"
 
 	"mellium.im/xmpp/stanza"
 )
-
-const nsSM = "urn:xmpp:sm:3" // XEP-0198
 
 // settleTime is how long <resume/> waits for what the client sent before to be handled, so that it is not sent again; a card may stall for long.
 const settleTime = 30 * time.Second
@@ -39,19 +37,14 @@ func endsSession(why error) bool {
 }
 
 func countTooHigh(h, sent uint32) *xmpp.StreamError { // XEP-0198 §6
-	return &xmpp.StreamError{
-		Condition: "undefined-condition",
-		Text:      "You acknowledged " + decimal(h) + " stanzas, but I only sent you " + decimal(sent) + " so far.",
-		App:       xmpp.NewXMLNS("handled-count-too-high", nsSM).Attr("h", decimal(h)).Attr("send-count", decimal(sent)).Bytes(),
-	}
+	text, app := sm.TooHigh(h, sent)
+	return &xmpp.StreamError{Condition: "undefined-condition", Text: text, App: app}
 }
-
-func decimal(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 
 // managedUnbound takes an element of stream management in the place of binding. done: there is a session.
 func (c *conn) managedUnbound(el *frame.Element) (done bool, err error) {
 	if el.Name == "enable" {
-		c.send(smFailed(stanza.UnexpectedRequest, nil), false)
+		c.send(sm.Failed(stanza.UnexpectedRequest), false)
 		return false, nil
 	}
 	if err = c.resume(el); errors.Is(err, errNoSession) {
@@ -67,11 +60,11 @@ func (c *conn) managed(el *frame.Element) error {
 	case el.Name == "enable" && l.stream == nil:
 		c.enable(el)
 	case el.Name == "enable", el.Name == "resume": // XEP-0198 §3: once, and in the place of binding
-		c.send(smFailed(stanza.UnexpectedRequest, nil), false)
+		c.send(sm.Failed(stanza.UnexpectedRequest), false)
 	case el.Name == "r" && l.stream != nil:
 		l.stream.in.ask()
 	case el.Name == "a" && l.stream != nil:
-		h, ok := countOf(el)
+		h, ok := sm.CountOf(el)
 		if !ok {
 			return &xmpp.StreamError{Condition: "bad-format", Text: "an acknowledgement says how many stanzas were handled"}
 		}
@@ -86,49 +79,27 @@ func (c *conn) managed(el *frame.Element) error {
 	return nil
 }
 
-// countOf is an h: it wraps at 2^32 (XEP-0198 §4).
-func countOf(el *frame.Element) (uint32, bool) {
-	n, err := strconv.ParseUint(el.Attr("h"), 10, 32)
-	return uint32(n), err == nil
-}
-
-func smFailed(condition stanza.Condition, handled *uint64) []byte {
-	x := xmpp.NewXMLNS("failed", nsSM)
-	if handled != nil {
-		x.Attr("h", decimal(uint32(*handled)))
-	}
-	return x.Leaf(string(condition), xmpp.NSStanzas, "").Bytes()
-}
-
-func smAck(h uint64) []byte {
-	return xmpp.NewXMLNS("a", nsSM).Attr("h", decimal(uint32(h))).Bytes()
-}
-
 // enable is XEP-0198 §3.
 func (c *conn) enable(el *frame.Element) {
-	resume, err := boolean(el.Attr("resume"))
+	resume, ok := sm.Bool(el.Attr("resume"))
 	timeout := c.srv.opt.ResumeTimeout
 	if el.HasAttr("max") {
-		n, e := strconv.ParseUint(el.Attr("max"), 10, 31)
-		if e != nil || n == 0 {
-			err = errors.Join(err, errors.New("max is a number of seconds"))
-		}
-		timeout = min(timeout, time.Duration(n)*time.Second)
+		wanted, valid := sm.MaxOf(el)
+		ok = ok && valid
+		timeout = min(timeout, wanted)
 	}
-	if err != nil {
-		c.send(smFailed(stanza.BadRequest, nil), false)
+	if !ok {
+		c.send(sm.Failed(stanza.BadRequest), false)
 		return
 	}
-	x := xmpp.NewXMLNS("enabled", nsSM)
 	id := ""
 	if resume {
 		id = rand.Text()
-		x.Attr("id", id).Attr("resume", "true").Attr("max", strconv.Itoa(int(timeout/time.Second)))
 	}
 	c.link.enable(id, timeout)
 	c.session.SetConfirms()
 	c.out.setAsked(c.expectAck)
-	if c.out.begin(x.Bytes(), &unacked{resume: resume}) {
+	if c.out.begin(sm.Enabled(id, timeout), &unacked{resume: resume}) {
 		go c.out.run()
 	}
 	if resume {
@@ -140,21 +111,10 @@ func (l *link) enable(id string, timeout time.Duration) {
 	l.stream = &stream{id: id, timeout: timeout}
 	in := &l.stream.in
 	in.sweep = l.srv.streams.sweep
-	in.tell = func(h uint64) { l.tell(smAck(h)) }
+	in.tell = func(h uint64) { l.tell(sm.AppendAck(nil, uint32(h))) }
 	if id != "" {
 		in.key = progressKey(l.session.JID.Bare(), id)
 	}
-}
-
-// boolean is an xs:boolean; false where it is left out.
-func boolean(s string) (bool, error) {
-	switch s {
-	case "true", "1":
-		return true, nil
-	case "false", "0", "":
-		return false, nil
-	}
-	return false, errors.New("neither true nor false")
 }
 
 // expectAck has the reader look after the acknowledgement that the client was asked for.
@@ -163,9 +123,9 @@ func (c *conn) expectAck() { c.readSooner(time.Now().Add(c.srv.opt.DeadAfter)) }
 // resume is XEP-0198 §5. A stanza error is told, and the client may bind; any other error ends the connection.
 func (c *conn) resume(el *frame.Element) error {
 	id := el.Attr("previd")
-	h, ok := countOf(el)
+	h, ok := sm.CountOf(el)
 	if !ok || id == "" {
-		c.send(smFailed(stanza.BadRequest, nil), false)
+		c.send(sm.Failed(stanza.BadRequest), false)
 		return errNoSession
 	}
 	err := errNoSession
@@ -174,14 +134,14 @@ func (c *conn) resume(el *frame.Element) error {
 	}
 	switch {
 	case errors.Is(err, errNoSession):
-		var handled *uint64
+		failed := sm.Failed(stanza.ItemNotFound)
 		if n, ok := c.srv.streams.handled(c.account, id); ok {
-			handled = &n
+			failed = sm.FailedAt(stanza.ItemNotFound, uint32(n))
 		}
 		c.log(slog.LevelInfo, "session can not be resumed", "account", c.account.String())
-		c.send(smFailed(stanza.ItemNotFound, handled), false)
+		c.send(failed, false)
 	case errors.Is(err, errUnsettled):
-		c.send(smFailed(stanza.ResourceConstraint, nil), false)
+		c.send(sm.Failed(stanza.ResourceConstraint), false)
 		return errNoSession
 	}
 	return err
@@ -242,7 +202,7 @@ func (c *conn) claimed(l *link, h uint32) ([]byte, error) {
 		return nil, errNoSession
 	}
 	l.acked(done)
-	return xmpp.NewXMLNS("resumed", nsSM).Attr("h", decimal(uint32(handled))).Attr("previd", l.stream.id).Bytes(), nil
+	return sm.Resumed(uint32(handled), l.stream.id), nil
 }
 
 // adopt makes the session the connection's own, unless that is ending.

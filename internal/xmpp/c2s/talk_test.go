@@ -178,7 +178,7 @@ func (k *talk) setOptions(list []string) error {
 	fields := map[string]*int{
 		"STANZA": &k.options.Stanza, "QUEUE": &k.options.SendQueue, "RATE": &k.options.StanzaRate, "BURST": &k.options.StanzaBurst,
 		"DEVICES": &k.options.ResourcesPerAccount, "CONNECTIONS": &k.options.Connections, "PERADDRESS": &k.options.ConnectionsPerAddress,
-		"KEPT": &k.options.ResumeQueue, "HOLD": &k.options.HoldQueue, "WAITING": &k.options.UnauthenticatedPerAddress, "BYTERATE": &k.options.ByteRate, "BYTEBURST": &k.options.ByteBurst,
+		"KEPT": &k.options.ResumeQueue, "LOST": &k.options.ResumeTotal, "HOLD": &k.options.HoldQueue, "WAITING": &k.options.UnauthenticatedPerAddress, "BYTERATE": &k.options.ByteRate, "BYTEBURST": &k.options.ByteBurst,
 	}
 	for _, o := range list {
 		name, value, _ := strings.Cut(o, "=")

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/sm"
 )
 
 // askEvery is after how many stanzas the client is asked for an acknowledgement at the latest. After a message it is asked as soon as nothing more
@@ -12,7 +13,7 @@ import (
 const askEvery = 20
 
 // requestAck is XEP-0198 §4; never changed.
-var requestAck = []byte("<r xmlns='" + nsSM + "'/>")
+var requestAck = []byte(sm.Ask)
 
 // unacked is what a client was sent and did not acknowledge yet (XEP-0198 §4): references, as others of its devices have the same stanzas. It is
 // guarded by its outbox's lock.
@@ -45,9 +46,9 @@ func (u *unacked) sent() uint32 { return u.acked + uint32(len(u.list)) }
 
 // ack takes the client's h. stale: it told a later one before; nothing changes then, nor with an error.
 func (u *unacked) ack(h uint32) (done []*xmpp.Stanza, stale bool, err *xmpp.StreamError) {
-	n := h - u.acked // modulo 2^32
+	n, back := sm.Since(u.acked, h)
 	switch {
-	case int32(n) < 0:
+	case back:
 		return nil, true, nil
 	case n > uint32(len(u.list)):
 		return nil, false, countTooHigh(h, u.sent())
@@ -151,6 +152,8 @@ func (o *outbox) detach(by time.Time) (whole bool) {
 	clear(o.waiting[len(kept):])
 	o.waiting = kept
 	o.sm.asked, o.sm.want = time.Time{}, false
+	o.lost = true
+	o.weigh()
 	return whole
 }
 
@@ -168,7 +171,8 @@ func (o *outbox) attach(conn net.Conn, first []byte, failed func(error), asked f
 	o.waiting = append(items, o.waiting...)
 	o.cost += len(first) + o.sm.cost
 	o.sm.list, o.sm.cost, o.sm.unasked, o.sm.pressing = nil, 0, 0, false
-	o.conn, o.failed, o.asked, o.held = conn, failed, asked, false
+	o.conn, o.failed, o.asked, o.held, o.lost = conn, failed, asked, false, false
+	o.weigh()
 	o.wake()
 }
 
@@ -177,6 +181,7 @@ func (o *outbox) resumeAt(h uint32) (done []*xmpp.Stanza, ok bool, err *xmpp.Str
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	done, stale, err := o.sm.ack(h)
+	o.weigh()
 	return done, !stale, err
 }
 
@@ -196,5 +201,6 @@ func (o *outbox) acked() uint32 {
 func (o *outbox) shut() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed = true
+	o.closed, o.lost = true, false
+	o.weigh()
 }

@@ -102,7 +102,7 @@ func (a *account) hand(s *xmpp.Session, st *xmpp.Stanza) bool {
 func (a *account) handAll(p *posting) (taken bool) {
 	sessions := a.d.r.Sessions(a.jid)
 	for _, s := range sessions {
-		if p.way(s) == directly {
+		if a.d.way(p, s) == directly {
 			taken = a.hand(s, p.st) || taken
 		}
 	}
@@ -110,7 +110,7 @@ func (a *account) handAll(p *posting) (taken bool) {
 		return taken
 	}
 	for _, s := range sessions {
-		if w := p.way(s); w != directly && w != notAtAll {
+		if w := a.d.way(p, s); w != directly && w != notAtAll {
 			a.hand(s, w.wrapped(p.st, s, false))
 		}
 	}

@@ -21,6 +21,8 @@ type reader struct {
 	byPing  bool     // how it answers for the page
 	reading bool     // the page is being read from the store
 	all     bool     // it gets no pages any more, only what came since, at once
+	looks   int      // how often there was no room for the next page
+	looking bool     // it is to be seen again whether there is
 }
 
 // queued is a message in the log. Old: it waited when the session came, so another one may get it instead.
@@ -35,6 +37,12 @@ const (
 	pageBytes   = 128 << 10
 	pageTimeout = 60 * time.Second // for the ping
 	maxQueue    = 2000             // live messages for a session that does not answer for its page
+	// roomPause is after how long it is seen again whether a session's connection can queue a page. One that has no room for a single stanza in all of
+	// maxLooks may be a small queue, which takes one when it is empty.
+	roomPause = time.Second
+	maxLooks  = 60
+	// overhead is what a stanza takes in a queue beside itself, with what is added to it; a guess.
+	overhead = 1 << 10
 )
 
 // behind makes a live message wait for a session that is still being handed older ones.
@@ -99,27 +107,50 @@ func bySeq(x, y queued) int { return cmp.Compare(x.seq, y.seq) }
 
 // nextPage has the next page read and handed over; without one the session gets live messages again.
 func (a *account) nextPage(rd *reader) {
-	if rd.reading || !rd.all && (len(rd.page) > 0 || rd.s.Detached()) {
+	if rd.reading || !rd.all && (len(rd.page) > 0 || rd.looking || rd.s.Detached()) {
 		return
 	}
-	var picked []queued
+	picked := a.pick(rd)
+	switch {
+	case len(picked) > 0:
+		rd.reading, rd.looks = true, 0
+		a.out = append(a.out, parcel{do: func() { a.handPage(rd, picked) }})
+	case len(rd.queue) > 0:
+		rd.looking = true
+		rd.looks++
+		time.AfterFunc(roomPause, func() {
+			a.mu.Lock()
+			defer a.release()
+			if rd.looking = false; a.readers[rd.s] == rd {
+				a.nextPage(rd)
+			}
+		})
+	default:
+		delete(a.readers, rd.s)
+	}
+}
+
+// pick takes the next page out of the queue: no more than the session's connection can queue, past which the client would lose it, and where it is
+// more than one stanza no more than half of that, for what else comes.
+func (a *account) pick(rd *reader) (picked []queued) {
+	room := rd.s.Room()
 	size, n := 0, 0
 	for ; n < len(rd.queue) && (rd.all || size < pageBytes); n++ {
 		q := rd.queue[n]
-		if !q.old {
-			rd.live--
-		} else if it := a.cursor.find(q.seq); it == nil || !slices.Contains(it.with, rd.s) { // another device has got it meanwhile
+		if it := a.cursor.find(q.seq); q.old && (it == nil || !slices.Contains(it.with, rd.s)) { // another device has got it meanwhile
 			continue
 		}
+		size += q.size + overhead
+		if alone := len(picked) == 0; !rd.all && size > room/2 && !(alone && (size <= room || rd.looks >= maxLooks)) {
+			break
+		}
+		if !q.old {
+			rd.live--
+		}
 		picked = append(picked, q)
-		size += q.size
 	}
-	if rd.queue = rd.queue[n:]; len(picked) == 0 {
-		delete(a.readers, rd.s)
-		return
-	}
-	rd.reading = true
-	a.out = append(a.out, parcel{do: func() { a.handPage(rd, picked) }})
+	rd.queue = rd.queue[n:]
+	return picked
 }
 
 func (a *account) handPage(rd *reader, picked []queued) {

@@ -36,7 +36,7 @@ const (
 )
 
 // way decides about a session of the account that the message is for.
-func (p *posting) way(s *xmpp.Session) way {
+func (d *Delivery) way(p *posting, s *xmpp.Session) way {
 	switch {
 	case !p.direct.IsZero():
 		if s.JID == p.direct {
@@ -50,10 +50,17 @@ func (p *posting) way(s *xmpp.Session) way {
 		return notAtAll
 	case p.by != nil:
 		return asSent
-	case p.traits.fromOccupant && !p.st.From.IsBare(): // XEP-0280 §6.1: the room sends it to each device itself
-		return notAtAll
+	case p.traits.private(p.st.From) && (p.traits.kind != failure || !d.oneOccupant(d.r.SessionOf(p.direct), s, p.st.From)):
+		return notAtAll // XEP-0280 §6.1: the room sends it to each device itself, but for an error, which only the sender got
 	}
 	return asReceived
+}
+
+// private tells a message between a device of ours and an occupant of a room.
+func (t *traits) private(other xmpp.JID) bool { return t.ofRoom && !other.IsBare() }
+
+func (d *Delivery) oneOccupant(a, b *xmpp.Session, other xmpp.JID) bool {
+	return a != nil && d.opt.OneOccupant != nil && d.opt.OneOccupant(a, b, other.Bare())
 }
 
 // wrapped is the message as it goes that way. A carbon proves that the message was taken only from one who could have got it directly.
@@ -90,6 +97,9 @@ func (d *Delivery) copySent(by *xmpp.Session, p *posting) {
 		if s == by || !s.Marked(nsCarbons) {
 			continue
 		}
+		if p.traits.private(p.st.To) && !d.oneOccupant(by, s, p.st.To) { // XEP-0280 §6.1: those who are not in that room can do nothing with it
+			continue
+		}
 		if st == nil {
 			st = p.copyFor(jid)
 		}
@@ -103,26 +113,27 @@ type recent struct {
 	next   int
 }
 
+// exchanged is what recent knows a message by.
+type exchanged struct {
+	id     string
+	with   xmpp.JID
+	ofRoom bool
+}
+
 // note remembers what an account exchanges with somebody, and finds out whether an error is to be copied.
-func (d *Delivery) note(jid, with xmpp.JID, p *posting) {
-	if p.st.ID == "" || !p.traits.copied && p.traits.kind != failure {
+func (d *Delivery) note(jid, with xmpp.JID, n *seen) {
+	if n.st.ID == "" || !n.traits.copied && n.traits.kind != failure {
 		return
 	}
-	var h maphash.Hash
-	h.SetSeed(d.seed)
-	_, _ = h.WriteString(p.st.ID)
-	_ = h.WriteByte(0)
-	_, _ = h.WriteString(with.Local)
-	_ = h.WriteByte('@')
-	_, _ = h.WriteString(with.Domain)
-	sum := h.Sum64()
+	sum := func(ofRoom bool) uint64 { return maphash.Comparable(d.seed, exchanged{n.st.ID, with.Bare(), ofRoom}) }
 	a := d.account(jid)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if p.traits.kind == failure {
-		p.traits.copied = slices.Contains(a.recent.hashes[:], sum)
+	if n.traits.kind == failure {
+		n.traits.ofRoom = slices.Contains(a.recent.hashes[:], sum(true))
+		n.traits.copied = n.traits.ofRoom || slices.Contains(a.recent.hashes[:], sum(false))
 		return
 	}
-	a.recent.hashes[a.recent.next] = sum
+	a.recent.hashes[a.recent.next] = sum(n.traits.ofRoom)
 	a.recent.next = (a.recent.next + 1) % len(a.recent.hashes)
 }

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"slices"
 
 	"pibox/internal/store"
@@ -72,15 +73,7 @@ func (c *cursor) find(seq uint64) *item {
 }
 
 func (c *cursor) index(seq uint64) (int, bool) {
-	return slices.BinarySearchFunc(c.waiting, seq, func(it item, seq uint64) int {
-		switch {
-		case it.seq < seq:
-			return -1
-		case it.seq > seq:
-			return 1
-		}
-		return 0
-	})
+	return slices.BinarySearchFunc(c.waiting, seq, func(it item, seq uint64) int { return cmp.Compare(it.seq, seq) })
 }
 
 // done: a device has it.

@@ -24,6 +24,8 @@ type Options struct {
 	Log *slog.Logger
 	// Archives tells whether an account's archive takes what it exchanges with somebody, by his bare or full JID (XEP-0441). nil: always.
 	Archives func(tx *store.Tx, account, with xmpp.JID) bool
+	// OneOccupant tells whether two sessions of an account are one occupant of a room (multi-session nicks, XEP-0045). nil: never.
+	OneOccupant func(a, b *xmpp.Session, room xmpp.JID) bool
 	// MaxOwed is how many messages may wait for one account's devices. Default 5000. Beyond it senders get resource-constraint while no device is there.
 	MaxOwed int
 	// MaxBytes bounds these messages in bytes, so that strangers can not fill the card. Default 32 MiB. Both may be exceeded by what is committed at once.

@@ -1,6 +1,7 @@
 package delivery_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -79,6 +80,37 @@ func TestOnMessage(t *testing.T) {
 		synctest.Wait()
 		w.is("heard", strings.Join(heard, "; "), "one:; two: phone tablet")
 	})
+}
+
+// So it does where what memory knows of the account is read from the store when the message is in it already: for the message, as it is the first
+// after a start, or for a device that comes just then.
+func TestOnMessageFirst(t *testing.T) {
+	for _, there := range []bool{true, false} {
+		inWorld(t, delivery.Options{}, func(w *world) {
+			var heard []string
+			w.d.OnMessage(func(_ xmpp.JID, st *xmpp.Stanza, to []*xmpp.Session) {
+				heard = append(heard, fmt.Sprint(texts([]*xmpp.Stanza{st})+" ", len(to), st.Seq != 0, st.HasChild("urn:xmpp:sid:0", "stanza-id")))
+			})
+			c := w.bind("phone", true)
+			if err := w.r.Update(func(tx *store.Tx, out *xmpp.Out) error {
+				st := "<message from='montague.example' to='juliet@montague.example' type='chat'><body>one</body></message>"
+				if there {
+					out.After(func() { w.r.SetPresence(c.Session, xmpp.Make([]byte("<presence/>")), 0) })
+				}
+				w.d.Queue(tx, out, w.juliet, xmpp.Make([]byte(st)))
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			want, got := "[one 0 true true]", ""
+			if there {
+				want, got = "[one 1 true true]", "one"
+			}
+			w.is("heard", fmt.Sprint(heard), want)
+			w.is("got", c.bodies(), got)
+		})
+	}
 }
 
 // A carbon that a resource took which would not have got the message is no proof that one did that would.

@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"slices"
+
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
 
@@ -10,30 +12,26 @@ import (
 // arrives looks at what comes to an account or one of its resources by itself, from other servers, from the account's own sessions, from the box,
 // and tells whether it is stored.
 func (d *Delivery) arrives(rq *xmpp.Request) bool {
-	p := d.arriving(rq)
-	if !p.traits.stored() {
+	n := &seen{st: rq.Stanza, by: rq.Session}
+	if rq.Session != nil || rq.Peer != nil {
+		n.st = d.cleaned(n.st)
+	}
+	n.traits = look(n.st)
+	rq.Note = n
+	if !n.traits.stored() {
 		return false
 	}
-	d.note(rq.Account(), p.st.From, &p)
+	d.note(rq.Account(), n.st.From, n)
 	d.account(rq.Account()) // the transaction looks at what memory knows of it
-	rq.Note = &seen{p.st, p.traits, p.by}
+	n.again = rq.Peer != nil && n.st.SentAgain()
 	return true
-}
-
-func (d *Delivery) arriving(rq *xmpp.Request) posting {
-	p := posting{st: rq.Stanza, by: rq.Session}
-	if rq.Session != nil || rq.Peer != nil {
-		p.st = d.cleaned(p.st)
-	}
-	p.traits = look(p.st)
-	return p
 }
 
 // inbound delivers what is not stored to who is there.
 func (d *Delivery) inbound(rq *xmpp.Request) error {
-	p := d.arriving(rq)
-	d.note(rq.Account(), p.st.From, &p)
-	return d.pass(rq.Account(), &p)
+	n := rq.Note.(*seen)
+	d.note(rq.Account(), n.st.From, n)
+	return d.pass(rq.Account(), n.posting())
 }
 
 // inboundTx stores what comes by itself, or in the transaction of its sender: from send, which stores it then, or from another feature.
@@ -45,7 +43,10 @@ func (d *Delivery) inboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) erro
 	case *posting:
 		p, sent = n, true
 	case *seen:
-		p = n.posting()
+		if p = n.posting(); n.again && hasRelayed(tx, account, p.st) {
+			out.After(func() { d.opt.Log.Info("another server sends again what is here already", "remote", p.st.From.Domain) })
+			return nil
+		}
 	default:
 		if p = newPosting(rq.Stanza); !p.traits.stored() {
 			out.After(func() { out.Emit(p.st) })
@@ -61,7 +62,7 @@ func (d *Delivery) inboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) erro
 	}
 	out.After(func() {
 		if sent {
-			d.note(account, p.st.From, p)
+			d.note(account, p.st.From, &p.seen)
 		}
 		d.arrive(p, account)
 	})
@@ -148,19 +149,32 @@ func (d *Delivery) pass(jid xmpp.JID, p *posting) error {
 func (d *Delivery) arrive(p *posting, jid xmpp.JID) {
 	a := d.account(jid)
 	st := p.copyFor(jid).Stored(p.seq)
-	it := item{seq: p.seq, size: len(p.st.Raw)}
-	var to []*xmpp.Session
 	a.mu.Lock()
+	to := a.arrived(p, st)
+	a.release()
+	if p.by == nil {
+		for _, f := range d.onMessage {
+			f(jid, st, to)
+		}
+	}
+}
+
+// arrived finds the resources that are there, and posts to them; with the lock.
+func (a *account) arrived(p *posting, st *xmpp.Stanza) (to []*xmpp.Session) {
+	r := a.d.r
 	if p.role&store.Owed != 0 && p.seq <= a.cursor.top { // read from the store just now: it is handed over as what came before
 		a.assign(nil)
-		a.release()
-		return
+		if it := a.cursor.find(p.seq); it != nil {
+			to = slices.Clone(it.with)
+		}
+		return to
 	}
-	if !p.direct.IsZero() && d.r.SessionOf(p.direct) == nil {
+	if !p.direct.IsZero() && r.SessionOf(p.direct) == nil {
 		p.direct = xmpp.JID{}
 	}
-	for _, s := range d.r.Sessions(jid) {
-		w := p.way(s)
+	it := item{seq: p.seq, size: len(p.st.Raw)}
+	for _, s := range r.Sessions(a.jid) {
+		w := a.d.way(p, s)
 		if w == notAtAll {
 			continue
 		}
@@ -183,10 +197,5 @@ func (d *Delivery) arrive(p *posting, jid xmpp.JID) {
 			a.assign(nil)
 		}
 	}
-	a.release()
-	if p.by == nil {
-		for _, f := range d.onMessage {
-			f(jid, st, to)
-		}
-	}
+	return to
 }

@@ -7,25 +7,25 @@ import (
 
 // leaves looks at what a session sends to others, and tells whether any of it is stored.
 func (d *Delivery) leaves(rq *xmpp.Request) bool {
-	p := posting{st: d.cleaned(rq.Stanza)}
-	p.traits = look(p.st)
-	if !p.traits.stored() {
+	n := &seen{st: d.cleaned(rq.Stanza)}
+	n.traits = look(n.st)
+	rq.Note = n
+	if !n.traits.stored() {
 		return false
 	}
-	d.note(rq.Session.JID.Bare(), p.st.To, &p)
+	d.note(rq.Session.JID.Bare(), n.st.To, n)
 	if to := rq.Account(); d.r.Exists(to) {
 		d.account(to) // the transaction looks at what memory knows of it
 	}
-	rq.Note = &seen{st: p.st, traits: p.traits}
 	return true
 }
 
 // outbound takes what a session sends to others and nobody stores.
 func (d *Delivery) outbound(rq *xmpp.Request) error {
-	p := posting{st: d.cleaned(rq.Stanza)}
-	p.traits = look(p.st)
-	d.note(rq.Session.JID.Bare(), p.st.To, &p)
-	d.copySent(rq.Session, &p)
+	n := rq.Note.(*seen)
+	d.note(rq.Session.JID.Bare(), n.st.To, n)
+	p := n.posting()
+	d.copySent(rq.Session, p)
 	rq.Send(p.st)
 	return nil
 }
@@ -37,10 +37,15 @@ func (d *Delivery) outboundTx(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) err
 
 func (d *Delivery) send(tx *store.Tx, out *xmpp.Out, s *xmpp.Session, p *posting) error {
 	sender, to := s.JID.Bare(), p.st.To
+	local := d.r.IsLocal(to.Domain)
+	if !local && p.traits.relayed {
+		if err := out.MayOwe(p.st); err != nil {
+			return err
+		}
+	}
 	if p.traits.archived && d.archives(tx, sender, to) {
 		p.own(sender, to.Bare(), store.Archived|store.ByOwner)
 	}
-	local := d.r.IsLocal(to.Domain)
 	if local {
 		out.SendNoted(p.st, p) // inboundTx makes the recipient an owner
 	} else {

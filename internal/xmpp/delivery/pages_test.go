@@ -133,3 +133,60 @@ func TestPagesOverflow(t *testing.T) {
 		w.is("owed", w.owed(), 2007)
 	})
 }
+
+// pass is the bubble's clock.
+func (w *world) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// What waits is not handed to a client past what its connection can queue, which would cost it the connection.
+func TestPagesRoom(t *testing.T) {
+	for _, acknowledging := range []bool{true, false} {
+		inWorld(t, delivery.Options{}, func(w *world) {
+			w.sendBig("a b c d e f")
+			c := w.bind("phone", acknowledging)
+			c.queues(200 << 10)
+			w.r.Send(xmpp.Make([]byte("<message from='a@b.example/c' to='juliet@montague.example/phone' type='headline'><body>h" + strings.Repeat("x", 70<<10) + "</body></message>")))
+			synctest.Wait()
+			answer := func() {
+				list := c.take()
+				w.acknowledge(c, list...)
+				if len(list) == 0 {
+					t.Fatal("nothing to answer for")
+				}
+				if st := list[len(list)-1]; st.Kind == xmpp.IQ {
+					if se := w.r.FromSession(c.Session, xmpp.Make([]byte("<iq type='result' id='"+st.ID+"' to='montague.example'/>")).Element); se != nil {
+						t.Fatal(se)
+					}
+					synctest.Wait()
+				}
+			}
+			got := func(want string) {
+				t.Helper()
+				if !acknowledging && want != "" {
+					want += " ping"
+				}
+				w.is("page", texts(c.got()), strings.TrimSpace(want))
+				w.is("past its room", c.Room() < 0, false)
+			}
+			w.available(c)
+			got("hxx a")
+			answer()
+			got("b c")
+			c.queues(40 << 10) // full of other things
+			answer()
+			w.pass(10 * time.Second)
+			got("")
+			c.queues(100 << 10) // it read them
+			w.pass(time.Second)
+			got("d")
+			// a queue that will never have room for one stanza: it may take that alone
+			c.queues(40 << 10)
+			answer()
+			got("")
+			w.pass(time.Minute)
+			w.is("alone", strings.HasPrefix(texts(c.got()), "e"), true)
+		})
+	}
+}

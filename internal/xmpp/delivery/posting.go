@@ -7,28 +7,27 @@ import (
 	"pibox/internal/xmpp"
 )
 
-// posting is a message on its way into the log, and from there to its recipient and its sender's devices. Each run of a transaction makes its own.
-type posting struct {
+// seen is what was found out about a message before it is stored or delivered.
+type seen struct {
 	st     *xmpp.Stanza // cleaned
 	traits traits
-	entry  store.Entry
-	role   store.Role    // of the recipient, where he is ours
-	direct xmpp.JID      // the resource that it is for; zero: the account
 	by     *xmpp.Session // who sent it to his own account
-	seq    uint64        // zero: it is not stored
-	ids    []string      // of the entry's owners, "" where it is not archived
+	again  bool          // another server may have sent it before
 }
 
-// seen is what was found out about a message before its transaction.
-type seen struct {
-	st     *xmpp.Stanza
-	traits traits
-	by     *xmpp.Session
+// posting is a message on its way into the log, and from there to its recipient and its sender's devices. Each run of a transaction makes its own.
+type posting struct {
+	seen
+	entry  store.Entry
+	role   store.Role // of the recipient, where he is ours
+	direct xmpp.JID   // the resource that it is for; zero: the account
+	seq    uint64     // zero: it is not stored
+	ids    []string   // of the entry's owners, "" where it is not archived
 }
 
-func (s *seen) posting() *posting { return &posting{st: s.st, traits: s.traits, by: s.by} }
+func (s *seen) posting() *posting { return &posting{seen: *s} }
 
-func newPosting(st *xmpp.Stanza) *posting { return &posting{st: st, traits: look(st)} }
+func newPosting(st *xmpp.Stanza) *posting { return &posting{seen: seen{st: st, traits: look(st)}} }
 
 // own makes an account an owner.
 func (p *posting) own(account, with xmpp.JID, role store.Role) {

@@ -2,6 +2,7 @@ package delivery_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -30,6 +31,9 @@ type device struct {
 	since []string
 	had   map[string]bool
 }
+
+// Room is xmpp.Roomy.
+func (d *device) Room() int { return math.MaxInt }
 
 // family is Juliet's devices and what they are known to have.
 type family struct {

@@ -75,8 +75,8 @@ type traits struct {
 	relayed bool
 	// copied: it is eligible for carbons (XEP-0280 §6.1), but for what only one of the two sides can tell.
 	copied bool
-	// fromOccupant: it belongs to a room. What comes in so is not copied: the room sends it to each device that is in it.
-	fromOccupant bool
+	// ofRoom: it belongs to a room, or is an error that answers such a message. With a full JID on the other side it is private, between occupants.
+	ofRoom bool
 }
 
 // stored tells whether any of it goes to the card.
@@ -91,10 +91,11 @@ type contents struct {
 
 func look(st *xmpp.Stanza) traits {
 	c := contentsOf(st)
-	t := traits{kind: kindOf(st), substance: c.substance, fromOccupant: c.room && !c.invite}
-	if t.kind == failure { // hints in it may be those of what failed (XEP-0334 §5)
+	t := traits{kind: kindOf(st), substance: c.substance}
+	if t.kind == failure { // hints in it, and the rest, may be those of what failed (XEP-0334 §5)
 		return t
 	}
+	t.ofRoom = c.room && !c.invite
 	conversation := t.kind == chat || t.kind == normal
 	if c.substance && !c.noStore { // of store and no-store the more careful one counts
 		t.owed = conversation
@@ -132,7 +133,7 @@ func contentsOf(st *xmpp.Stanza) (c contents) {
 			if st.Node().Child(nsMUCUser, "x").Child(nsMUCUser, "invite") != nil { // XEP-0045 §7.8.2
 				c.invite, c.payload = true, true
 			}
-		case nsSID, nsDelay:
+		case nsSID, nsDelay, xmpp.NSRelayed:
 		default:
 			c.substance = true
 			if isPayload(e.NS, e.Name) {

@@ -3,6 +3,7 @@ package delivery_test
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,8 +20,23 @@ import (
 // client is a connection that tells of nothing by itself.
 type client struct {
 	*xmpp.Session
-	mu   sync.Mutex
-	list []*xmpp.Stanza
+	mu    sync.Mutex
+	list  []*xmpp.Stanza
+	limit int // of bytes that it was handed and has not taken; 0: none
+}
+
+// Room is xmpp.Roomy.
+func (c *client) Room() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.limit == 0 {
+		return math.MaxInt
+	}
+	room := c.limit
+	for _, st := range c.list {
+		room -= len(st.Raw)
+	}
+	return room
 }
 
 func (c *client) Deliver(st *xmpp.Stanza) bool {
@@ -28,6 +44,12 @@ func (c *client) Deliver(st *xmpp.Stanza) bool {
 	defer c.mu.Unlock()
 	c.list = append(c.list, st)
 	return true
+}
+
+func (c *client) queues(bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limit = bytes
 }
 
 func (c *client) Close(*xmpp.StreamError) {}

@@ -85,3 +85,20 @@ func (p *Presence) knows(s *xmpp.Session, who xmpp.JID, whole bool) bool {
 	}
 	return false
 }
+
+// OneOccupant tells whether two sessions are the same occupant of a room, as far as their presence says: they sent it to one address there, which is
+// the room's with the nick.
+func (p *Presence) OneOccupant(a, b *xmpp.Session, room xmpp.JID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	x, y := p.sessions[a], p.sessions[b]
+	if x == nil || y == nil {
+		return false
+	}
+	for to := range x.directed {
+		if _, both := y.directed[to]; both && !to.IsBare() && to.Bare() == room {
+			return true
+		}
+	}
+	return false
+}

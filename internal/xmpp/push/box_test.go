@@ -27,7 +27,7 @@ func newMessages(r *xmpp.Router) *messages {
 	r.HandleTx(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.Message, Type: "*"}, func(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 		account := rq.Account()
 		seq := store.AppendLog(tx, &store.Entry{
-			Owners: []store.Owner{{Account: account.String(), With: rq.From.Bare().String(), Role: store.Archived}}, Stanza: rq.Raw,
+			Owners: []store.Owner{{Account: account.String(), With: rq.From.Bare().String(), Role: store.Archived | store.Owed}}, Stanza: rq.Raw,
 		})
 		out.After(func() { m.arrived(account, rq.Stored(seq)) })
 		return nil

@@ -62,6 +62,8 @@ func (p *Push) taken(s *xmpp.Session, st *xmpp.Stanza) {
 	p.each(s.JID.Bare(), func(g *registration) {
 		if g.rec.Device == s.JID.Resource {
 			g.acknowledged(st.Seq)
+		} else {
+			g.elsewhere(st.Seq)
 		}
 	})
 }

@@ -102,11 +102,10 @@ func Register(r *xmpp.Router, m Messages, opt Options) *Push {
 	return p
 }
 
-// Load reads the registrations at start.
+// Load reads the registrations at start, and what waits for their devices.
 func (p *Push) Load() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.r.Store.View(func(tx *store.Tx) error {
+	found := map[xmpp.JID][]*registration{} // by account
+	if err := p.r.Store.View(func(tx *store.Tx) error {
 		for key, rec := range store.Pushes.All(tx) {
 			part := strings.SplitN(key, "\x00", 3)
 			bare, err := xmpp.ParseJID(part[0])
@@ -117,11 +116,37 @@ func (p *Push) Load() error {
 			if err != nil {
 				return err
 			}
-			a := p.account(bare)
-			a.list = append(a.list, &registration{target: target{service, part[2]}, account: bare, rec: rec})
+			found[bare] = append(found[bare], &registration{target: target{service, part[2]}, account: bare, rec: rec})
 		}
 		return nil
-	})
+	}); err != nil {
+		return err
+	}
+	for bare, list := range found { // one after the other: an account's messages may be much for the memory
+		var waiting []*xmpp.Stanza
+		if err := p.r.Store.View(func(tx *store.Tx) error { waiting = owed(tx, bare); return nil }); err != nil {
+			return err
+		}
+		waiting = slices.DeleteFunc(waiting, func(st *xmpp.Stanza) bool { return !p.r.Admits(st) }) // the filters may read themselves
+		for _, g := range list {
+			g.load(waiting)
+		}
+		p.mu.Lock()
+		p.account(bare).list = list
+		p.mu.Unlock()
+	}
+	return nil
+}
+
+// owed is what no device of an account has, as far as the store knows, and push services are told of. Which device had what is in memory alone: for
+// an account with several, what another one took before the start is not counted any more.
+func owed(tx *store.Tx, bare xmpp.JID) (list []*xmpp.Stanza) {
+	for o := range store.LogOf(tx, store.Range{Account: bare.String(), After: store.Delivered(tx, bare.String()), Role: store.Owed}) {
+		if st, err := xmpp.ParseStanza(o.Stanza); err == nil && st.From.Bare() != bare && important(st) {
+			list = append(list, st.Stored(o.Seq))
+		}
+	}
+	return list
 }
 
 // Stop ends what waits; nothing is published afterwards.

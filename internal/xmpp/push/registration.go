@@ -16,6 +16,7 @@ type registration struct {
 
 	with   []uint64     // messages that the device's session was handed and did not acknowledge, in their order
 	had    uint64       // the last one that it did
+	loaded uint64       // up to here, with is what no device had at the start
 	unread int          // messages since the device lost its connection
 	due    bool         // there is something to tell
 	last   *xmpp.Stanza // the last of with or unread; nil where there is none
@@ -43,6 +44,21 @@ func (g *registration) handed(st *xmpp.Stanza) {
 func (g *registration) missed(st *xmpp.Stanza) {
 	g.unread++
 	g.last, g.due = st, true
+}
+
+// load takes what waited at the start: the device does not have it, and may have a session that is to get it.
+func (g *registration) load(waiting []*xmpp.Stanza) {
+	for _, st := range waiting {
+		g.handed(st)
+		g.unread, g.last, g.loaded = g.unread+1, st, st.Seq
+	}
+}
+
+// elsewhere notes that another device has a message, which then waits for this one no more.
+func (g *registration) elsewhere(seq uint64) {
+	if i, ok := slices.BinarySearch(g.with, seq); ok && seq <= g.loaded {
+		g.with = slices.Delete(g.with, i, i+1)
+	}
 }
 
 // acknowledged notes that the session has a message, and with it all earlier ones.

@@ -16,6 +16,7 @@ const (
 // load takes up what earlier runs left owed.
 func (s *Server) load() error {
 	return s.router.Store.View(func(tx *store.Tx) error {
+		s.earlier = store.LastLogSeq(tx)
 		for key, at := range store.Progress.All(tx, store.ProgressSent) {
 			p, ok := pairOf(key)
 			if !ok {
@@ -25,6 +26,7 @@ func (s *Server) load() error {
 			l := s.newLink(p)
 			l.debt = debt{behind: true, read: uint64(at), owing: true}
 		}
+		s.loadDues(tx)
 		return nil
 	})
 }
@@ -139,7 +141,7 @@ func (s *Server) parse(seq uint64, e store.Entry) (item, bool) {
 		s.log.Error("an entry of the log is no stanza", "seq", seq, "error", err)
 		return item{}, false
 	}
-	return item{st: st.Stored(seq), at: e.At, until: e.At.Add(s.opt.DurableTime)}, true
+	return item{st: st.Stored(seq), at: e.At, until: e.At.Add(s.opt.DurableTime), again: seq <= s.earlier}, true
 }
 
 // loaded queues what was read; called with the lock.
@@ -150,9 +152,10 @@ func (s *Server) loaded(l *link, pg *page) (back []bounced) {
 		o := d.find(it.st.Seq)
 		switch {
 		case o == nil && it.st.Seq > d.read:
-			d.open = append(d.open, owed{seq: it.st.Seq, state: here})
+			d.open = append(d.open, owed{seq: it.st.Seq, state: here, from: it.st.From.Bare(), size: dueSize(it.st)})
 		case o != nil && o.state == unread:
 			o.state = here
+			it.again = it.again || o.again
 			d.unread--
 		default:
 			continue
@@ -216,6 +219,7 @@ func (s *Server) owedStill(stored []bounced) {
 		d := &b.link.debt
 		if o := d.find(b.st.Seq); o != nil && o.state == here {
 			o.state = unread
+			o.again = o.again || b.again
 			d.unread++
 		}
 		b.link.readAt = time.Now().Add(readAgain)

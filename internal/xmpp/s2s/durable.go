@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -9,7 +10,7 @@ import (
 	"pibox/internal/xmpp"
 )
 
-// cursorDelay is how long what arrived may be unknown to the store: as long as this before a power cut it is sent again.
+// cursorDelay is how long what arrived may be unknown to the store: what did as long as this before a power cut is sent again, and says so.
 const cursorDelay = 5 * time.Second
 
 // expectTime is how long the stanza of an entry may take to come from the router, before it is read from the log.
@@ -27,6 +28,7 @@ type debt struct {
 	begun []uint64
 	dirty bool // the store does not know all that arrived
 	owing bool // the store has a cursor
+	dues  dues
 }
 
 type owedState uint8
@@ -42,6 +44,9 @@ type owed struct {
 	seq   uint64
 	state owedState
 	since time.Time
+	again bool // of its item
+	from  xmpp.JID
+	size  int // as dues count it
 }
 
 // position is the sequence up to which all arrived; false when nothing is owed.
@@ -62,15 +67,7 @@ func (d *debt) active() bool {
 }
 
 func (d *debt) find(seq uint64) *owed {
-	i, ok := slices.BinarySearchFunc(d.open, seq, func(o owed, seq uint64) int {
-		switch {
-		case o.seq < seq:
-			return -1
-		case o.seq > seq:
-			return 1
-		}
-		return 0
-	})
+	i, ok := slices.BinarySearchFunc(d.open, seq, func(o owed, seq uint64) int { return cmp.Compare(o.seq, seq) })
 	if !ok {
 		return nil
 	}
@@ -81,8 +78,8 @@ func progressKey(p pair) string { return store.Key(store.ProgressSent, p.local, 
 
 // Owe tells, within the transaction that appended it, that an entry of the log with Remote is owed to another server. It implements
 // [xmpp.DurableRemote].
-func (s *Server) Owe(tx *store.Tx, own, other string, seq uint64) {
-	p := pair{own, other}
+func (s *Server) Owe(tx *store.Tx, st *xmpp.Stanza, seq uint64) {
+	p := pair{st.From.Domain, st.To.Domain}
 	s.mu.Lock()
 	l := s.links[p]
 	if l == nil {
@@ -103,11 +100,11 @@ func (s *Server) Owe(tx *store.Tx, own, other string, seq uint64) {
 	s.soil(d) // to forget it, should the transaction fail
 	s.mu.Unlock()
 	store.Progress.Put(tx, progressKey(p), store.Count(at))
-	tx.OnCommit(func() { s.owed(p, seq) })
+	tx.OnCommit(func() { s.owed(p, owed{seq: seq, from: st.From.Bare(), size: dueSize(st)}) })
 }
 
 // owed: the transaction of Owe is durable.
-func (s *Server) owed(p pair, seq uint64) {
+func (s *Server) owed(p pair, o owed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.links[p]
@@ -115,10 +112,11 @@ func (s *Server) owed(p pair, seq uint64) {
 		l = s.newLink(p)
 	}
 	d := &l.debt
-	d.begun = slices.DeleteFunc(d.begun, func(b uint64) bool { return b <= seq })
+	d.begun = slices.DeleteFunc(d.begun, func(b uint64) bool { return b <= o.seq })
 	d.owing = true
+	s.due(d, o.from, o.size)
 	switch {
-	case seq <= d.read: // it was read from the log already
+	case o.seq <= d.read: // it was read from the log already
 	case d.behind:
 		d.more = true
 	case len(d.open) >= s.opt.queueStanzas:
@@ -127,10 +125,10 @@ func (s *Server) owed(p pair, seq uint64) {
 			s.kick(l)
 		}
 	default:
-		now := time.Now()
-		d.open = append(d.open, owed{seq, expected, now})
-		d.read = seq
-		s.remind(l, now.Add(expectTime))
+		o.state, o.since = expected, time.Now()
+		d.open = append(d.open, o)
+		d.read = o.seq
+		s.remind(l, o.since.Add(expectTime))
 	}
 }
 
@@ -138,9 +136,10 @@ func (s *Server) owed(p pair, seq uint64) {
 func (s *Server) arrived(l *link, seq uint64) {
 	d := &l.debt
 	o := d.find(seq)
-	if seq == 0 || o == nil {
+	if seq == 0 || o == nil || o.state == done {
 		return
 	}
+	s.due(d, o.from, -o.size)
 	if o.state == unread {
 		d.unread--
 	}
@@ -208,6 +207,9 @@ func (s *Server) cursorWritten(l *link, at uint64, owing bool, begun []uint64) {
 	d.dirty = now != at || still != owing
 	if d.owing = owing; d.dirty {
 		s.soil(d)
+	}
+	if !d.active() {
+		s.settleDues(d)
 	}
 	s.rest(l)
 }

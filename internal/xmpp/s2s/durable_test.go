@@ -249,6 +249,50 @@ func TestRestartRightAfterAck(t *testing.T) {
 	})
 }
 
+// TestSentAgain: what a peer may have got already says so; what is sent for the first time does not, nor what the peer says not to have.
+func TestSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t)
+		m := n.box("montague.example verona.example")
+		defer func() { m.stop() }()
+		c := n.box("capulet.example")
+		defer func() { c.stop() }()
+		came := func(when, want string) {
+			t.Helper()
+			synctest.Wait()
+			var got []string
+			for _, g := range m.take() {
+				id := g.st.ID
+				if g.st.SentAgain() {
+					id += " again"
+				}
+				got = append(got, id)
+			}
+			if all := strings.Join(got, ", "); all != want {
+				t.Errorf("%s: %s; wanted %s", when, all, want)
+			}
+		}
+		c.owesMany(1, 3)
+		came("at first", "m1, m2, m3")
+		c = c.restart()
+		c.owesMany(4, 4)
+		came("after a restart", "m1 again, m2 again, m3 again, m4")
+		time.Sleep(10 * time.Second)
+		n.freeze(c, true)
+		c.owesMany(5, 5)
+		n.cutAll()
+		time.Sleep(time.Minute)
+		came("resumed", "m5")
+		n.freeze(c, false)
+		c.owesMany(6, 6)
+		came("again at first", "m6")
+		m = m.restart()
+		time.Sleep(time.Minute)
+		came("the peer restarted", "m6 again")
+		c.hears()
+	})
+}
+
 // TestBacklog is larger than what is kept in memory.
 func TestBacklog(t *testing.T) {
 	size := len(message("juliet@capulet.example/balcony", "romeo@montague.example", "m1").Raw) + itemCost

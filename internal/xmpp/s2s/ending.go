@@ -9,6 +9,7 @@ import (
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/sm"
 )
 
 func (t *stream) isEnded() bool {
@@ -53,7 +54,7 @@ func (t *stream) lastAck() []byte {
 	if m.stream != t {
 		return nil
 	}
-	return appendAck(nil, m.handled)
+	return sm.AppendAck(nil, m.handled)
 }
 
 // overdue tells whether the peer has acknowledged nothing for too long. Where it did not all, it is asked again.

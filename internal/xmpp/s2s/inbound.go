@@ -9,6 +9,7 @@ import (
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/sm"
 
 	"golang.org/x/net/idna"
 )
@@ -84,7 +85,7 @@ func (t *stream) features() string {
 	f := "<dialback xmlns='" + nsDialbackFeature + "'><errors/></dialback>"
 	if t.sasl {
 		if !t.s.opt.withoutSM {
-			f += "<sm xmlns='" + nsSM + "'/>"
+			f += sm.Feature
 		}
 		return f
 	}

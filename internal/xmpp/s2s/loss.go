@@ -9,8 +9,11 @@ import (
 	"mellium.im/xmpp/stanza"
 )
 
-// maxDetached bounds the sessions that peers may resume.
-const maxDetached = 256
+// Bounds of the sessions that peers may resume, and of those of one of them.
+const (
+	maxDetached   = 256
+	detachedShare = 8
+)
 
 // detach takes a stream out of use: nothing more goes out on it.
 func (s *Server) detach(t *stream) {
@@ -110,7 +113,7 @@ func (s *Server) keep(m *management, bidi bool) bool {
 	id := m.id
 	m.until = now.Add(s.opt.ResumeTime)
 	m.timer = time.AfterFunc(s.opt.ResumeTime, func() { s.forgetSession(id) })
-	s.boundDetached()
+	s.boundDetached(m.pair.remote)
 	if len(m.sent) == 0 {
 		return true
 	}
@@ -123,20 +126,34 @@ func (s *Server) keep(m *management, bidi bool) bool {
 	return true
 }
 
-func (s *Server) boundDetached() {
-	detached := 0
-	var oldest string
+// boundDetached forgets a session where one more of a peer is too many: its oldest, or that of the one who has the most.
+func (s *Server) boundDetached(remote string) {
+	detached, count, oldest := 0, map[string]int{}, map[string]string{} // by peer
 	for id, m := range s.resumable {
-		if m.stream == nil && len(m.sent) == 0 {
-			if detached++; oldest == "" || m.until.Before(s.resumable[oldest].until) {
-				oldest = id
+		if m.stream != nil || len(m.sent) > 0 {
+			continue
+		}
+		peer := m.pair.remote
+		detached++
+		count[peer]++
+		if o := s.resumable[oldest[peer]]; o == nil || m.until.Before(o.until) {
+			oldest[peer] = id
+		}
+	}
+	most := remote
+	switch {
+	case count[remote] > detachedShare:
+	case detached <= maxDetached:
+		return
+	default:
+		for peer, id := range oldest {
+			if more := count[peer] - count[most]; more > 0 || more == 0 && s.resumable[id].until.Before(s.resumable[oldest[most]].until) {
+				most = peer
 			}
 		}
 	}
-	if detached > maxDetached {
-		s.resumable[oldest].timer.Stop()
-		delete(s.resumable, oldest)
-	}
+	s.resumable[oldest[most]].timer.Stop()
+	delete(s.resumable, oldest[most])
 }
 
 // forgetSession: the peer did not resume it.
@@ -179,6 +196,7 @@ func (s *Server) abandon(m *management) (back []bounced) {
 		case e.faults >= maxTries:
 			return xmpp.Errorf(stanza.UndefinedCondition, "%s ends the connection when it gets this", remote)
 		case e.stored(), e.st.Kind == xmpp.Presence:
+			e.again = true
 			return nil
 		}
 		return xmpp.Errorf(stanza.RemoteServerTimeout, "the connection to %s was lost, and whether it arrived is not known", remote)

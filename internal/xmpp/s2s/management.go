@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/sm"
 )
 
 // Bounds of what is written to a stream and not known to have arrived.
@@ -129,7 +130,8 @@ func (s *Server) arrive(m *management, arrived func(e *sent) bool) (n int) {
 
 // acknowledged takes the peer's h.
 func (s *Server) acknowledged(m *management, h uint32) *xmpp.StreamError {
-	n, out := h-m.acked, uint32(0)
+	n, _ := sm.Since(m.acked, h) // one that goes back is too high
+	out := uint32(0)
 	for _, e := range m.sent {
 		if e.counted {
 			out++
@@ -233,7 +235,7 @@ func (s *Server) writeControl(t *stream) {
 		var b []byte
 		m := t.mgmt
 		if t.ackDue && m.stream == t {
-			b = appendAck(b, m.handled)
+			b = sm.AppendAck(b, m.handled)
 		}
 		if t.askDue && m.stream == t {
 			b = s.appendAsk(b, m)
@@ -258,5 +260,5 @@ func (s *Server) writeControl(t *stream) {
 // appendAsk is called with the lock.
 func (s *Server) appendAsk(b []byte, m *management) []byte {
 	m.asked, m.upTo = true, m.serial
-	return append(b, "<r xmlns='"+nsSM+"'/>"...)
+	return append(b, sm.Ask...)
 }

@@ -70,6 +70,53 @@ func TestTowardsTheOpener(t *testing.T) {
 	}
 }
 
+// TestShareOfDetached: a server that loses a great many streams does not push out those that others may resume.
+func TestShareOfDetached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newNet(t).box("capulet.example")
+		defer c.stop()
+		lose := func(remote, id string) {
+			m := &management{id: id, counts: true, pair: pair{"capulet.example", remote}}
+			c.locked(func() {
+				c.resumable[id] = m
+				c.keep(m, false)
+			})
+			time.Sleep(time.Millisecond)
+		}
+		there := func(id string) (is bool) {
+			c.locked(func() { is = c.resumable[id] != nil })
+			return is
+		}
+		lose("montague.example", "m1")
+		lose("montague.example", "m2")
+		for i := range 2 * maxDetached {
+			lose("tybalt.example", fmt.Sprint("t", i))
+		}
+		last := 2*maxDetached - 1
+		if !there("m1") || !there("m2") || !there(fmt.Sprint("t", last)) || there(fmt.Sprint("t", last-detachedShare)) {
+			t.Errorf("%d are left", len(c.resumable))
+		}
+		// Many servers with as much as they may have: those give way that have more than others.
+		for i := range 2 * maxDetached {
+			lose(fmt.Sprintf("n%d.example", i/detachedShare), fmt.Sprint("n", i))
+		}
+		c.locked(func() {
+			if n := len(c.resumable); n != maxDetached {
+				t.Errorf("%d are left", n)
+			}
+		})
+		if !there("m1") || !there("m2") || !there(fmt.Sprint("n", last)) {
+			t.Error("who has the most is to give way")
+		}
+		time.Sleep(2 * time.Hour)
+		c.locked(func() {
+			if n := len(c.resumable); n != 0 {
+				t.Errorf("%d are left", n)
+			}
+		})
+	})
+}
+
 // TestOldStreamStillOpen: the peer noticed the loss, we did not.
 func TestOldStreamStillOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/sm"
 
 	"golang.org/x/net/idna"
 	"mellium.im/xmpp/stanza"
@@ -190,7 +191,7 @@ func (t *stream) openOut() (offer, error) {
 	o.starttls = f.Child(nsTLS, "starttls") != nil
 	o.bidi = f.Child(nsBidiFeature, "bidi") != nil
 	o.dialback = f.Child(nsDialbackFeature, "dialback") != nil
-	o.sm = f.Child(nsSM, "sm") != nil
+	o.sm = f.Child(sm.NS, "sm") != nil
 	for _, uri := range h.Prefixes {
 		o.dialback = o.dialback || uri == nsDialback // XEP-0220 §2.3.1
 	}

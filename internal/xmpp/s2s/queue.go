@@ -22,6 +22,7 @@ type item struct {
 	until  time.Time // then it comes back
 	tries  int       // how often a connection was lost within it, or with it as the first that was not known to have arrived
 	faults int       // how often the peer ended the stream with an error then
+	again  bool      // it may have arrived already
 }
 
 func (i item) cost() int { return len(i.st.Raw) + itemCost }
@@ -30,11 +31,18 @@ func (i item) stored() bool { return i.st.Seq != 0 }
 
 // wire is what is written.
 func (i item) wire(now time.Time) []byte {
-	if !i.stored() || i.st.Kind != xmpp.Message || now.Sub(i.at) < delayAfter || i.st.HasChild(nsDelay, "delay") {
-		return i.st.Raw
+	st := i.st
+	if !i.stored() || st.Kind != xmpp.Message {
+		return st.Raw
 	}
-	stamp := i.at.UTC().Format("2006-01-02T15:04:05.000Z")
-	return i.st.WithChild(xmpp.NewXMLNS("delay", nsDelay).Attr("from", i.st.From.Domain).Attr("stamp", stamp).Bytes()).Raw
+	if now.Sub(i.at) >= delayAfter && !st.HasChild(nsDelay, "delay") {
+		stamp := i.at.UTC().Format("2006-01-02T15:04:05.000Z")
+		st = st.Edited(st.WithChild(xmpp.NewXMLNS("delay", nsDelay).Attr("from", st.From.Domain).Attr("stamp", stamp).Bytes()))
+	}
+	if i.again {
+		st = st.Again()
+	}
+	return st.Raw
 }
 
 // Send queues a stanza for another server. It never blocks; what can not be delivered comes back through Router.Bounce, or, where it is

@@ -5,6 +5,7 @@ import (
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/sm"
 )
 
 // run reads an incoming stream over TLS, or any that is authenticated, until it ends.
@@ -29,11 +30,11 @@ func (t *stream) handle(el *frame.Element) error {
 			return &xmpp.StreamError{Condition: "policy-violation", Text: "too much before authentication"}
 		}
 	}
-	if el.NS != nsSM {
+	if el.NS != sm.NS {
 		t.attachNow()
 	}
 	switch {
-	case el.NS == nsSM:
+	case el.NS == sm.NS:
 		return t.manage(el)
 	case el.NS == nsDialback:
 		return t.dialback(el)

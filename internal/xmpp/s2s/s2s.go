@@ -3,7 +3,8 @@
 //
 // A link per pair of an own and a foreign domain queues what goes out; a goroutine of its own connects and writes, while there is
 // something to write. What is stored is owed (durable.go): the store's log is its queue, and a cursor for each pair tells what arrived, by stream
-// management (XEP-0198) or, where the peer does not do it, by the answer to a ping. A stream is one connection, whoever opened it: one goroutine reads it and owns all that is known about the peer; others
+// management (XEP-0198) or, where the peer does not do it, by the answer to a ping. What may have arrived already says so when it is
+// sent again (xmpp.NSRelayed). A stream is one connection, whoever opened it: one goroutine reads it and owns all that is known about the peer; others
 // reach that goroutine by post. Writers take turns; each write has a deadline. The server's lock is never held over I/O or a call of the router.
 package s2s
 
@@ -93,6 +94,9 @@ type Options struct {
 	QueueTime time.Duration
 	// DurableTime is QueueTime for stored stanzas. Default 3 days.
 	DurableTime time.Duration
+	// DurableBytes bounds what one sender has stored for other servers, in bytes: each of his messages with 256 more. It may be exceeded by what is
+	// committed at once. Default 32 MiB.
+	DurableBytes int
 	// AckTimeout is how long the peer may take to acknowledge anything of what it was sent before the stream is given up. Default 2 min.
 	AckTimeout time.Duration
 	// ResumeTime is for how long a stream that was lost may be resumed (XEP-0198 §5). Default 1 h.
@@ -129,6 +133,7 @@ func (o Options) withDefaults(router *xmpp.Router) Options {
 	number(&o.Links, 1000)
 	number(&o.QueueBytes, 1<<20)
 	number(&o.QueueTotal, 16<<20)
+	number(&o.DurableBytes, 32<<20)
 	number(&o.queueStanzas, 1000)
 	span(&o.DNSTimeout, 10*time.Second)
 	span(&o.AuthTimeout, 60*time.Second)
@@ -180,6 +185,7 @@ type Server struct {
 	policy   policy
 	resolver *resolver
 	routes   map[string]target
+	earlier  uint64 // the last entry of the log that an earlier run may have sent
 
 	ctx        context.Context // ends when everything is to stop at once
 	kill       context.CancelFunc
@@ -192,6 +198,7 @@ type Server struct {
 	lastID    int
 	links     map[pair]*link
 	queued    int                    // bytes in all links
+	dues      dues                   // of all links
 	resumable map[string]*management // by SM-ID; peers may resume them
 	pings     map[string]*ping       // by id
 	cursors   *time.Timer            // writes what arrived to the store
@@ -210,7 +217,7 @@ func New(router *xmpp.Router, opt Options) (*Server, error) {
 	opt = opt.withDefaults(router)
 	s := &Server{
 		opt: opt, router: router, log: opt.Log, resolver: newResolver(opt.Resolver, opt.DNSTimeout), routes: map[string]target{},
-		links: map[pair]*link{}, resumable: map[string]*management{}, pings: map[string]*ping{}, streams: map[*stream]bool{}, perAddr: throttle.NewConnections(opt.ConnectionsPerAddress),
+		links: map[pair]*link{}, dues: dues{}, resumable: map[string]*management{}, pings: map[string]*ping{}, streams: map[*stream]bool{}, perAddr: throttle.NewConnections(opt.ConnectionsPerAddress),
 	}
 	var err error
 	if s.policy, err = newPolicy(router.IsLocal, opt); err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/sm"
 )
 
 // The transcripts in testdata show what one connection carries, byte for byte but for what may differ. The steps:
@@ -295,7 +296,7 @@ func (s *script) hungUp() error {
 			return errors.New("the box is still there")
 		case err != nil:
 			return nil
-		case ev.Kind != frame.KindSpace && (ev.Kind != frame.KindElement || ev.Element.NS != nsSM):
+		case ev.Kind != frame.KindSpace && (ev.Kind != frame.KindElement || ev.Element.NS != sm.NS):
 			return fmt.Errorf("the box sent %+v", ev)
 		}
 	}

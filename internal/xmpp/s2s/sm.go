@@ -2,46 +2,35 @@ package s2s
 
 import (
 	"crypto/rand"
-	"fmt"
-	"strconv"
 	"time"
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
+	"pibox/internal/xmpp/sm"
 
 	"mellium.im/xmpp/stanza"
 )
 
 const (
-	nsSM = "urn:xmpp:sm:3"
 	// attachAfter is how long a peer that may enable stream management may take to, before we send on its stream without (XEP-0288).
 	attachAfter = time.Second
 	// settleLimit bounds the wait for the card before a stream is resumed: what is not counted then comes twice.
 	settleLimit = 30 * time.Second
 )
 
-func appendAck(b []byte, h uint32) []byte {
-	return append(strconv.AppendUint(append(b, "<a xmlns='"+nsSM+"' h='"...), uint64(h), 10), "'/>"...)
-}
-
 // tooHigh is XEP-0198 §6.
 func tooHigh(h, sent uint32) *xmpp.StreamError {
-	count := func(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
-	return &xmpp.StreamError{
-		Condition: "undefined-condition", Text: fmt.Sprintf("you acknowledged %d stanzas, but %d were sent", h, sent),
-		App: xmpp.NewXMLNS("handled-count-too-high", nsSM).Attr("h", count(h)).Attr("send-count", count(sent)).Bytes(),
-	}
+	text, app := sm.TooHigh(h, sent)
+	return &xmpp.StreamError{Condition: "undefined-condition", Text: text, App: app}
 }
 
 func countOf(el *frame.Element) (uint32, error) {
-	h, err := strconv.ParseUint(el.Attr("h"), 10, 32)
-	if err != nil {
+	h, ok := sm.CountOf(el)
+	if !ok {
 		return 0, &xmpp.StreamError{Condition: "bad-format", Text: "h is a count of stanzas"}
 	}
-	return uint32(h), nil
+	return h, nil
 }
-
-func isTrue(v string) bool { return v == "true" || v == "1" }
 
 // manage handles an element of XEP-0198.
 func (t *stream) manage(el *frame.Element) error {
@@ -83,39 +72,30 @@ func (t *stream) enabling(el *frame.Element) error {
 	case !t.incoming:
 		return &xmpp.StreamError{Condition: "unsupported-stanza-type", Text: "who opened the stream enables stream management"}
 	case t.s.opt.withoutSM:
-		return t.send(failed("service-unavailable", nil))
+		return t.send(sm.Failed(stanza.ServiceUnavailable))
 	case len(t.peers) == 0:
-		return t.send(failed(stanza.UnexpectedRequest, nil))
+		return t.send(sm.Failed(stanza.UnexpectedRequest))
 	case t.enabled:
 		return &xmpp.StreamError{Condition: "policy-violation", Text: "stream management is enabled once"}
 	case el.Name == "resume":
 		return t.resumed(el)
 	}
 	t.enabled = true
-	x := xmpp.NewXMLNS("enabled", nsSM)
 	t.s.mu.Lock()
 	m := t.mgmt
 	m.counts, m.pair = true, t.pair
 	// What dialback authorizes, pair by pair, is not carried over to another stream.
-	if t.sasl && isTrue(el.Attr("resume")) {
+	if resume, _ := sm.Bool(el.Attr("resume")); t.sasl && resume {
 		m.id = rand.Text()
 		t.s.resumable[m.id] = m
-		x.Attr("id", m.id).Attr("resume", "true").Attr("max", strconv.Itoa(int(t.s.opt.ResumeTime/time.Second)))
 	}
+	enabled := sm.Enabled(m.id, t.s.opt.ResumeTime)
 	t.s.mu.Unlock()
-	if err := t.send(x.Bytes()); err != nil {
+	if err := t.send(enabled); err != nil {
 		return err
 	}
 	t.attachNow()
 	return nil
-}
-
-func failed(c stanza.Condition, handled *uint32) []byte {
-	x := xmpp.NewXMLNS("failed", nsSM)
-	if handled != nil {
-		x.Attr("h", strconv.FormatUint(uint64(*handled), 10))
-	}
-	return x.Leaf(string(c), xmpp.NSStanzas, "").Bytes()
 }
 
 // resumed goes on with a session of a stream that was lost, or that the peer holds for lost (XEP-0198 §5).
@@ -129,7 +109,7 @@ func (t *stream) resumed(el *frame.Element) error {
 	m := s.resumable[id]
 	if m == nil || !t.sasl || m.pair != t.pair || t.bidi && !t.attachPending {
 		s.mu.Unlock()
-		return t.send(failed(stanza.ItemNotFound, nil))
+		return t.send(sm.Failed(stanza.ItemNotFound))
 	}
 	old := m.stream
 	m.stream = nil // from now on the old one's stanzas do not count
@@ -149,7 +129,7 @@ func (t *stream) resumed(el *frame.Element) error {
 		back := s.abandon(m)
 		s.mu.Unlock()
 		s.bounce(back)
-		return t.send(failed(stanza.ItemNotFound, &handled))
+		return t.send(sm.FailedAt(stanza.ItemNotFound, handled))
 	}
 	se := s.acknowledged(m, h)
 	if se == nil {
@@ -161,8 +141,7 @@ func (t *stream) resumed(el *frame.Element) error {
 	}
 	t.enabled = true
 	t.log.Info("stream of another server resumed", "local", t.pair.local, "remote", t.pair.remote, "handled", handled)
-	x := xmpp.NewXMLNS("resumed", nsSM).Attr("h", strconv.FormatUint(uint64(handled), 10)).Attr("previd", id)
-	if err := t.send(x.Bytes()); err != nil {
+	if err := t.send(sm.Resumed(handled, id)); err != nil {
 		return err
 	}
 	t.attachNow()
@@ -212,7 +191,7 @@ func (t *stream) enable() error {
 			return err
 		}
 	}
-	if err := t.send([]byte("<enable xmlns='" + nsSM + "' resume='true'/>")); err != nil {
+	if err := t.send([]byte(sm.Enable)); err != nil {
 		return err
 	}
 	el, err := t.answer()
@@ -227,10 +206,10 @@ func (t *stream) enable() error {
 	defer t.s.mu.Unlock()
 	m := t.mgmt
 	m.counts, m.ours, m.pair = true, true, t.pair
-	if isTrue(el.Attr("resume")) {
+	if resume, _ := sm.Bool(el.Attr("resume")); resume {
 		m.id, m.lifetime = el.Attr("id"), t.s.opt.ResumeTime
-		if n, err := strconv.ParseUint(el.Attr("max"), 10, 31); err == nil {
-			m.lifetime = min(m.lifetime, time.Duration(n)*time.Second)
+		if life, ok := sm.MaxOf(el); ok {
+			m.lifetime = min(m.lifetime, life)
 		}
 	}
 	return nil
@@ -242,8 +221,7 @@ func (t *stream) resume(m *management) (bool, error) {
 	t.s.mu.Lock()
 	id, h := m.id, m.handled
 	t.s.mu.Unlock()
-	x := xmpp.NewXMLNS("resume", nsSM).Attr("h", strconv.FormatUint(uint64(h), 10)).Attr("previd", id)
-	if err := t.send(x.Bytes()); err != nil {
+	if err := t.send(sm.Resume(h, id)); err != nil {
 		return false, err
 	}
 	el, err := t.answer()
@@ -287,7 +265,7 @@ func (t *stream) answer() (*frame.Element, error) {
 		if err != nil {
 			return nil, err
 		}
-		if el.NS == nsSM && (el.Name == "enabled" || el.Name == "resumed" || el.Name == "failed") {
+		if el.NS == sm.NS && (el.Name == "enabled" || el.Name == "resumed" || el.Name == "failed") {
 			return el, nil
 		}
 		if err := t.handle(el); err != nil {
