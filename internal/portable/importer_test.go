@@ -289,12 +289,12 @@ func TestExisting(t *testing.T) {
 func TestPasswords(t *testing.T) {
 	h := newHome(t, t.TempDir())
 	defer h.close()
-	results, err := h.load(strings.NewReader("<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.example'><user name='a' password='pass word 1'/>"+
+	_, err := h.load(strings.NewReader("<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.example'><user name='a' password='pass word 1'/>"+
 		"<user name='c' password='&#x7;'/></host></server-data>"), nil)
 	if err == nil {
 		t.Fatal("a control character is read")
 	}
-	results, err = h.load(strings.NewReader("<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.example'><user name='b'/><user name='c' password='&#x200b;&#xad;'/>"+
+	results, err := h.load(strings.NewReader("<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.example'><user name='b'/><user name='c' password='&#x200b;&#xad;'/>"+
 		"<user name='d'><scram-credentials xmlns='urn:xmpp:pie:0#scram' mechanism='SCRAM-SHA-512'><iter-count>1</iter-count><salt>AA==</salt><server-key>AA==</server-key><stored-key>AA==</stored-key></scram-credentials>"+
 		"<scram-credentials xmlns='urn:xmpp:pie:0#scram' mechanism='SCRAM-SHA-1'><iter-count>1</iter-count><salt>AA==</salt><server-key>AA==</server-key><stored-key>AA==</stored-key></scram-credentials>"+
 		"<scram-credentials xmlns='urn:xmpp:pie:0#scram' mechanism='SCRAM-SHA-1'><iter-count>0x1</iter-count></scram-credentials></user></host>"+
