@@ -13,7 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"pibox/internal/admin"
-	"pibox/internal/portable"
+	"pibox/internal/box"
 )
 
 // mainFile is the name of the file in an export's folder that includes the others.
@@ -164,7 +164,7 @@ func writeFolder(ctx context.Context, path string, write func(io.Writer) error) 
 	r, w := io.Pipe()
 	split := make(chan error, 1)
 	go func() {
-		err := portable.Split(ctx, r, mainFile, func(name string) (io.WriteCloser, error) { return newFile(filepath.Join(dir, name)) })
+		err := box.SplitExport(ctx, r, mainFile, func(name string) (io.WriteCloser, error) { return newFile(filepath.Join(dir, name)) })
 		_ = r.CloseWithError(err) // what is written on fails with that
 		split <- err
 	}()

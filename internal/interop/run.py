@@ -27,7 +27,8 @@ HERE = Path(__file__).resolve().parent
 SUITES = HERE.parent.parent / "bin" / "interop-suites"  # filled by suites.py
 BOX, SECOND, EJABBERD = "montague.example", "capulet.example", "ejabberd.example"
 PROSODY, BIDI, SELF_SIGNED, UNTRUSTED = "prosody.example", "bidi.example", "selfsigned.example", "untrusted.example"
-DOMAINS = BOX, SECOND, PROSODY, BIDI, SELF_SIGNED, UNTRUSTED, EJABBERD
+PROSODY_BEFORE, EJABBERD_BEFORE = "prosody-before.example", "ejabberd-before.example"  # a box takes their place
+DOMAINS = BOX, SECOND, PROSODY, BIDI, SELF_SIGNED, UNTRUSTED, EJABBERD, PROSODY_BEFORE, EJABBERD_BEFORE
 PUSH = f"push.{PROSODY}"  # an external component that a scenario plays
 UNREACHABLE = "silent.example"  # announced, and nobody listens there
 
@@ -58,6 +59,11 @@ def owed(name: str, there: str) -> Scenario:
 
 def move(name: str, old: str, new: str, **more: str) -> Scenario:
     return Scenario(name, "move.py", {"romeo": BOX, "old": old, "new": new, **more}, by_prosody=False)
+
+
+def succeed(name: str, before: str) -> Scenario:
+    roles = {"juliet": before, "nurse": before, "romeo": BOX, "paris": BOX, "tybalt": BOX}
+    return Scenario(name, "succeed.py", roles, limit=120, by_prosody=False)
 
 
 def ordinary(name: str, old: str, **options) -> Scenario:
@@ -108,6 +114,8 @@ SCENARIOS = [
     Scenario("verifying-client", "verifying_client.py", {
         "romeo": PROSODY, "benvolio": PROSODY, "paris": PROSODY, "old": BOX, "new": SECOND},
         by_prosody=False),
+    succeed("import-prosody", PROSODY_BEFORE),
+    succeed("import-ejabberd", EJABBERD_BEFORE),
     ordinary("forged-no-statement", PROSODY, known=True, late=True),
     ordinary("forged-other-name", PROSODY, known=True, statement="other"),
     ordinary("forged-by-stranger", PROSODY, known=False, statement="right"),
@@ -161,10 +169,11 @@ class World:
         self.trusted: dict[str, Path] = {}  # what a client of this domain verifies its server by
         self.servers: dict[str, Server] = {}
         self.secret = secrets.token_hex(12)  # of the component
+        kinds = dict.fromkeys(DOMAINS, Prosody) | {EJABBERD: Ejabberd, EJABBERD_BEFORE: Ejabberd}
         self.program = arguments.pibox.resolve()
-        kinds = dict.fromkeys(DOMAINS, Prosody) | {EJABBERD: Ejabberd}
+        self.configured: dict[str, dict] = {}
         if arguments.box == "pibox":
-            kinds[BOX] = kinds[SECOND] = lambda *place: Pibox(*place, program=arguments.pibox.resolve())
+            kinds[BOX] = kinds[SECOND] = lambda *place: Pibox(*place, program=self.program)
         for number, domain in enumerate(DOMAINS, start=2):
             needed = any(domain in scenario.roles.values() for scenario in chosen)
             if needed:
@@ -189,7 +198,7 @@ class World:
             certificate = self.trusted[domain]
             if certificate == self.authority.path:
                 certificate = self.authority.issue(domain)
-            server.configure({
+            self.configured[domain] = {
                 "dns_address": self.names.address, "dns_port": str(self.names.port), "hosts": self.names.hosts,
                 "certificates": str(certificate.parent), "certificate": str(certificate),
                 "key": str(certificate.with_suffix(".key")), "both": str(certificate.with_suffix(".pem")),
@@ -198,12 +207,25 @@ class World:
                 "insecure": [SELF_SIGNED] if domain == BOX else [],
                 "components": {PUSH: self.secret} if domain == PROSODY else {},
                 "bidi": domain not in (PROSODY, SELF_SIGNED),  # without it each direction proves itself
-            }, self.accounts[domain])
+            }
+            server.configure(self.configured[domain], self.accounts[domain])
             server.start()
         for domain, server in self.servers.items():
             server.wait_ready()
             server.create_accounts(self.accounts[domain])
-        self.control = Control(self.folder / "control", self.servers)
+        self.control = Control(self.folder / "control", self.servers, self.succeed)
+
+    def succeed(self, domain: str) -> None:
+        """A box takes the place of a server, with its domain, its address, and the accounts that it exports."""
+        before = self.servers[domain]
+        files = before.export()
+        box = Pibox(domain, before.address, self.folder / f"{domain}-box", program=self.program)
+        box.configure(self.configured[domain], {})
+        box.start()
+        self.servers[domain] = box
+        box.wait_ready()
+        reports = [box.import_file(path) for path in files]
+        (self.folder / f"{domain}.imported.json").write_text(json.dumps(reports, indent=1))
 
     def stop(self) -> None:
         for server in self.servers.values():
@@ -237,7 +259,8 @@ class World:
         for domain, server in self.servers.items():
             if isinstance(server, Pibox):
                 with open(server.log, errors="replace") as log:
-                    log.seek(logs[domain]["offset"])
+                    if logs[domain]["log"] == str(server.log):
+                        log.seek(logs[domain]["offset"])
                     print(f"\nlog of {domain}\n" + "".join("  " + line for line in log.readlines()[-LOG_LINES:]))
 
     def _settings(self, scenario: Scenario) -> dict:
@@ -256,7 +279,7 @@ class World:
         return {"limit": scenario.limit, "roles": roles, "servers": logs,
                 "component": {"jid": PUSH, "secret": self.secret, "port": Prosody.component},
                 "program": str(self.program), "admin": {d: str(s.admin) for d, s in self.servers.items() if isinstance(s, Pibox)},
-                "unreachable": UNREACHABLE, "control": str(self.control.path), "suites": str(SUITES), **scenario.options}
+                "unreachable": UNREACHABLE, "control": str(self.control.path), "folder": str(self.folder), "suites": str(SUITES), **scenario.options}
 
 
 def account_name(scenario: Scenario, role: str) -> str:

@@ -1,6 +1,8 @@
 """Servers as child processes: own folder, own loopback address, ended by process id."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -56,6 +58,10 @@ class Server:
 
     def create_accounts(self, accounts: dict[str, str]) -> None:
         """For servers whose accounts are made while they run."""
+
+    def export(self) -> list[Path]:
+        """Ends the server and writes its accounts as it would for another one (XEP-0227)."""
+        raise NotImplementedError
 
     def stop(self) -> None:
         if self._process is None or self._process.poll() is not None:
@@ -125,6 +131,24 @@ class Prosody(Server):
     def command(self):
         return ["prosody", "-F", "--config", str(self._config)]
 
+    def export(self):
+        """Debian's prosody-migrator, with another folder than the system's in the place that it has for that."""
+        self.stop()
+        out = self.folder / "export"
+        out.mkdir()
+        stores = '{ "accounts"; "roster"; "vcard"; "private"; "archive-archive"; "pep-pubsub" }'
+        config = self.folder / "migrator.cfg.lua"
+        config.write_text(
+            f'input {{ hosts = {{ ["{self.domain}"] = {stores} }}; type = "internal"; path = "{self.folder}/data" }}\n'
+            'output { type = "xep0227" }\n')
+        program = Path(shutil.which("prosody-migrator")).read_text().partition("\n")[2]
+        program = re.sub(r"^CFG_DATADIR=.*$", f"CFG_DATADIR='{out}'", program, count=1, flags=re.M)
+        program = program.replace("startup.switch_user();", "")  # as run_as_root for the server
+        done = subprocess.run(["lua5.4", "-", "--config", str(config)], input=program, text=True, capture_output=True, timeout=START_LIMIT)
+        if done.returncode:
+            raise RuntimeError(f"{self.domain} was not exported:\n{done.stdout}{done.stderr}")
+        return sorted(out.glob("*.xml"))
+
 
 class Ejabberd(Server):
     """Started without Erlang's distribution, so that no epmd is left behind and nothing but XMPP is listened to.
@@ -152,12 +176,25 @@ class Ejabberd(Server):
         create = (
             '{ok, Accounts} = file:consult("accounts"),'
             f'[ok = ejabberd_auth:try_register(User, <<"{self.domain}">>, Password) || {{User, Password}} <- Accounts],'
-            'ok = file:write_file("ready", <<>>).'
+            'ok = file:write_file("ready", <<>>),'
+            # In the place of ejabberdctl, which needs Erlang's distribution.
+            "spawn(fun Wait() -> case filelib:is_file(\"export-now\") of true ->"
+            f' ejabberd_piefxis:export_host("export", <<"{self.domain}">>), file:write_file("exported", <<>>);'
+            " false -> timer:sleep(200), Wait() end end)."
         )
         return [
             shutil.which("erl") or "erl", "-noinput", "+K", "true",
             "-mnesia", "dir", f'"{self.folder}/mnesia"', "-s", "ejabberd", "-eval", create,
         ]
+
+    def export(self):
+        out = self.folder / "export"
+        out.mkdir()
+        (self.folder / "export-now").touch()
+        self._await("exported", "export its accounts")
+        self.stop()
+        # One file includes those of its hosts.
+        return [path for path in out.glob("*.xml") if path.read_text().count("<xi:include")]
 
     def environment(self):
         return {
@@ -170,10 +207,13 @@ class Ejabberd(Server):
 
     def wait_ready(self):
         super().wait_ready()
+        self._await("ready", "create its accounts")
+
+    def _await(self, file: str, what: str) -> None:
         deadline = time.monotonic() + START_LIMIT
-        while not (self.folder / "ready").exists():
+        while not (self.folder / file).exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{self.domain} did not create its accounts:\n{self.words()}")
+                raise RuntimeError(f"{self.domain} did not {what}:\n{self.words()}")
             time.sleep(0.05)
 
 
@@ -200,6 +240,14 @@ class Pibox(Server):
     def command(self):
         return [str(self._program), "serve", "--config", str(self._config)]
 
+    def wait_ready(self):
+        super().wait_ready()
+        deadline = time.monotonic() + START_LIMIT  # its ports are open a moment before commands are taken
+        while subprocess.run([str(self._program), "user", "list", "--config", str(self._config)], capture_output=True).returncode:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.domain} takes no commands:\n{self.words()}")
+            time.sleep(0.05)
+
     def create_accounts(self, accounts):
         for localpart, password in accounts.items():
             subprocess.run(
@@ -207,6 +255,15 @@ class Pibox(Server):
                  "--config", str(self._config)],
                 input=password + "\n", text=True, check=True, capture_output=True, timeout=START_LIMIT,
             )
+
+
+    def import_file(self, path: Path) -> dict:
+        """What the program says of an import."""
+        done = subprocess.run([str(self._program), "import", str(path), "--json", "--config", str(self._config)],
+                              text=True, capture_output=True, timeout=START_LIMIT)
+        if done.returncode:
+            raise RuntimeError(f"{path} was not imported:\n{done.stdout}{done.stderr}")
+        return json.loads(done.stdout)
 
 
 def _prosody_name(text: str) -> str:
