@@ -27,7 +27,11 @@ HERE = Path(__file__).resolve().parent
 SUITES = HERE.parent.parent / "bin" / "interop-suites"  # filled by suites.py
 BOX, SECOND, EJABBERD = "montague.example", "capulet.example", "ejabberd.example"
 PROSODY, BIDI, SELF_SIGNED, UNTRUSTED = "prosody.example", "bidi.example", "selfsigned.example", "untrusted.example"
-DOMAINS = BOX, SECOND, PROSODY, BIDI, SELF_SIGNED, UNTRUSTED, EJABBERD
+THIRD, OUTAGE = "escalus.example", "mercutio.example"  # boxes of contacts; the latter is down while a family moves
+DOMAINS = BOX, SECOND, THIRD, OUTAGE, PROSODY, BIDI, SELF_SIGNED, UNTRUSTED, EJABBERD
+BOXES = BOX, SECOND, THIRD, OUTAGE
+VERONA, MANTUA = "verona.example", "mantua.example"  # a family's domains
+BESIDE = {VERONA: BOX, MANTUA: BOX}  # further domains, by the server that serves them
 PUSH = f"push.{PROSODY}"  # an external component that a scenario plays
 UNREACHABLE = "silent.example"  # announced, and nobody listens there
 
@@ -45,6 +49,7 @@ class Scenario:
     by_prosody: bool = True  # whether Prosody in the box's place can pass it
     python: Path = Path(sys.executable)
     options: dict = dataclasses.field(default_factory=dict)
+    refuses: dict[str, str] = dataclasses.field(default_factory=dict)  # role: the domain whose requests its server turns away
 
 
 def two_servers(name: str, there: str, **options) -> Scenario:
@@ -63,6 +68,17 @@ def move(name: str, old: str, new: str, **more: str) -> Scenario:
 def ordinary(name: str, old: str, **options) -> Scenario:
     roles = {"romeo": BOX, "old": old, "new": PROSODY}
     return Scenario(name, "ordinary.py", roles, by_prosody="late" not in options, options=options)
+
+
+def family(way: str, old: str, new: str, made: bool = False) -> Scenario:
+    """Five members and forty contacts. `made`: the new accounts are there before the move."""
+    prosody = BIDI if PROSODY in (old, new) else PROSODY
+    contacts = {"third": (THIRD, 8), "near": (new, 6), "left": (old, 6), "outage": (OUTAGE, 4),
+                "prosody": (prosody, 7), "hermit": (prosody, 1), "ejabberd": (EJABBERD, 8)}
+    roles = {f"{group}{n}": domain for group, (domain, size) in contacts.items() for n in range(1, size + 1)}
+    roles |= {f"member{n}": old for n in range(1, 6)} | ({f"new{n}": new for n in range(1, 6)} if made else {})
+    return Scenario(f"family-{way}", "family.py", roles, limit=120, by_prosody=False, refuses={"hermit1": new},
+                    options={"way": way, "old": old, "new": new, "outage": OUTAGE})
 
 
 SCENARIOS = [
@@ -96,6 +112,7 @@ SCENARIOS = [
     Scenario("verifying-client", "verifying_client.py", {
         "romeo": PROSODY, "benvolio": PROSODY, "paris": PROSODY, "old": BOX, "new": SECOND},
         by_prosody=False),
+    family("by-client", BOX, SECOND, made=True),
     ordinary("forged-no-statement", PROSODY, known=True, late=True),
     ordinary("forged-other-name", PROSODY, known=True, statement="other"),
     ordinary("forged-by-stranger", PROSODY, known=False, statement="right"),
@@ -151,10 +168,13 @@ class World:
         self.secret = secrets.token_hex(12)  # of the component
         kinds = dict.fromkeys(DOMAINS, Prosody) | {EJABBERD: Ejabberd}
         if arguments.box == "pibox":
-            kinds[BOX] = kinds[SECOND] = lambda *place: Pibox(*place, program=arguments.pibox.resolve())
+            kinds |= dict.fromkeys(BOXES, lambda *place: Pibox(*place, program=arguments.pibox.resolve()))
+        self.refusals = {f"{account_name(s, role)}@{s.roles[role]}": domain for s in chosen for role, domain in s.refuses.items()}
+        # What a scenario names without an account there, a move makes.
+        named = {domain for s in chosen for domain in [*s.roles.values(), s.options.get("old"), s.options.get("new")]}
+        self.beside = {domain: home for domain, home in BESIDE.items() if domain in named}
         for number, domain in enumerate(DOMAINS, start=2):
-            needed = any(domain in scenario.roles.values() for scenario in chosen)
-            if needed:
+            if domain in named or domain in self.beside.values():
                 self.servers[domain] = kinds[domain](domain, f"{self.network}.{number}", folder / domain)
 
     def start(self) -> None:
@@ -166,6 +186,9 @@ class World:
             direct = None if domain == PROSODY else server.s2s_direct
             self.names.add_server(domain, server.address, starttls, direct)
             self.trusted[domain] = self.authority.path
+        for domain, home in self.beside.items():
+            self.names.add_server(domain, self.servers[home].address, Server.s2s, Server.s2s_direct)
+            self.trusted[domain] = self.authority.path
         if PROSODY in self.servers:
             self.names.add_server(PUSH, self.servers[PROSODY].address, Server.s2s, None)
             self.authority.issue(PUSH)  # Prosody finds it beside its own
@@ -175,7 +198,10 @@ class World:
             certificate = self.trusted[domain]
             if certificate == self.authority.path:
                 certificate = self.authority.issue(domain)
+            beside = [name for name, home in self.beside.items() if home == domain]
             server.configure({
+                "beside": {name: self.authority.issue(name) for name in beside},
+                "refusals": {jid: stranger for jid, stranger in self.refusals.items() if jid.endswith("@" + domain)},
                 "dns_address": self.names.address, "dns_port": str(self.names.port), "hosts": self.names.hosts,
                 "certificates": str(certificate.parent), "certificate": str(certificate),
                 "key": str(certificate.with_suffix(".key")), "both": str(certificate.with_suffix(".pem")),
@@ -188,8 +214,13 @@ class World:
             server.start()
         for domain, server in self.servers.items():
             server.wait_ready()
-            server.create_accounts(self.accounts[domain])
+            for name in (domain, *self.beside):
+                if self.home(name) is server:
+                    server.create_accounts(name, self.accounts[name])
         self.control = Control(self.folder / "control", self.servers)
+
+    def home(self, domain: str) -> Server:
+        return self.servers[self.beside.get(domain, domain)]
 
     def stop(self) -> None:
         for server in self.servers.values():
@@ -227,19 +258,18 @@ class World:
                     print(f"\nlog of {domain}\n" + "".join("  " + line for line in log.readlines()[-LOG_LINES:]))
 
     def _settings(self, scenario: Scenario) -> dict:
-        roles = {}
-        for role, domain in scenario.roles.items():
-            server = self.servers[domain]
-            localpart = account_name(scenario, role)
-            roles[role] = {
-                "jid": f"{localpart}@{domain}", "password": self.accounts[domain][localpart],
-                "server": type(server).__name__.lower(), "host": server.address,
-                "authority": str(self.trusted[domain]),
+        roles, servers = {}, {}
+        for domain in (*self.servers, *self.beside):
+            server = self.home(domain)
+            servers[domain] = {
+                "server": type(server).__name__.lower(), "host": server.address, "authority": str(self.trusted[domain]),
                 "starttls": server.starttls, "direct_tls": server.direct_tls,
+                "command": server.own_command(), "log": str(server.log), "offset": server.log.stat().st_size,
             }
-        logs = {domain: {"log": str(server.log), "offset": server.log.stat().st_size}
-                for domain, server in self.servers.items()}
-        return {"limit": scenario.limit, "roles": roles, "servers": logs,
+        for role, domain in scenario.roles.items():
+            localpart = account_name(scenario, role)
+            roles[role] = {"jid": f"{localpart}@{domain}", "password": self.accounts[domain][localpart], **servers[domain]}
+        return {"limit": scenario.limit, "roles": roles, "servers": servers,
                 "component": {"jid": PUSH, "secret": self.secret, "port": Prosody.component},
                 "unreachable": UNREACHABLE, "control": str(self.control.path), "suites": str(SUITES), **scenario.options}
 
@@ -251,7 +281,7 @@ def account_name(scenario: Scenario, role: str) -> str:
 
 def make_accounts(scenarios: list[Scenario]) -> dict[str, dict[str, str]]:
     accounts: dict[str, dict[str, str]] = {
-        domain: {} for domain in DOMAINS
+        domain: {} for domain in (*DOMAINS, *BESIDE)
     }
     for scenario in scenarios:
         for role, domain in scenario.roles.items():

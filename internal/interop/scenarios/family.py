@@ -1,0 +1,101 @@
+"""A family of five moves, and forty people on all kinds of servers know each of them in another way.
+
+Nobody whose server verifies moves is online. One server is down for a while, one refuses, some people decline. In the
+end every roster on every server is what the rule book (`relations.py`) says. Option `way`: how they move (`ways.py`).
+"""
+
+import time
+
+from families import Family, Row, befriend, log_in, log_out, print_table, stands
+from light import Light
+from relations import answered, expected
+from steps import NS, World, check, run, step
+from ways import WAYS
+
+MOVE = 60  # seconds that the servers may take, the outage's retries included
+
+
+async def play(world: World) -> None:
+    family, began = Family(world), time.monotonic()
+    await befriend(family)
+    rows = [Row(member, contact, family.relation(member, contact),
+                expected(family.relation(member, contact), contact.verifies, contact.refuses)) for member, contact in family.pairs()]
+    step(f"{len(family.members)} members and {len(family.contacts)} contacts stand to each other in {len(rows)} ways: "
+         f"{time.monotonic() - began:.1f} s")
+    online = await log_in([c.role for c in family.contacts if c.online], presence=True)
+    step(f"{len(online)} contacts are online, none of them where moves are verified; {family.outage} is down")
+    world.control(f"stop {family.outage}")
+    await WAYS[world.settings["way"]](family)
+
+    clients = online | await log_in([role for m in family.members for role in (m.old, m.new)])
+    step("Every contact whose server is there has followed, or is asked")
+    await settle([row for row in rows if row.contact.group != "outage"], clients)
+    step(f"{family.outage} is back, and its people follow too")
+    world.control(f"start {family.outage}")
+    await settle(rows, clients)
+    clients |= await log_in([c.role for c in family.contacts if not c.online])
+    for contact in family.contacts:
+        if not contact.online:
+            await clients[contact.jid].come()
+    look(rows, clients)
+    await by_hand(rows, clients)
+    await finish(family, rows, clients)
+    step(f"{time.monotonic() - began:.1f} s in all\n")
+    print_table(rows)
+    wrong = sum(bool(row.wrong) for row in rows)
+    check(not wrong, f"{wrong} of {len(rows)} are not what they should be")
+
+
+async def settle(rows: list[Row], clients: dict[str, Light]) -> None:
+    """Waits as long as the members' rosters do not show what is expected; what still differs then is told by the table."""
+    deadline = time.monotonic() + MOVE
+    for row in rows:
+        for role in row.member.new, row.member.old:
+            if not await clients[role["jid"]].until(lambda: row.settled(clients), max(deadline - time.monotonic(), 0.01)):
+                row.wrong.append("NOT IN TIME")
+                break
+
+
+def look(rows: list[Row], clients: dict[str, Light]) -> None:
+    """What the servers did by themselves, and what people are shown."""
+    for row in rows:
+        row.look(clients)
+        theirs, new, old = clients[row.contact.jid], row.member.new["jid"], row.member.old["jid"]
+        request = theirs.requests.get(new)
+        text = (request.findtext("c:status", "", NS) if request is not None else "").strip()
+        if row.expected.asked and old not in text:
+            row.wrong.append(f"NO TEXT {text!r}")
+        letters = [message.findtext("c:body", "", NS) for message in theirs.messages if message.get("from", "").startswith(old)]
+        if row.expected.told != any(new in letter for letter in letters):
+            row.wrong.append("NOT TOLD" if row.expected.told else "TOLD")
+
+
+async def by_hand(rows: list[Row], clients: dict[str, Light]) -> None:
+    asked = [row for row in rows if row.expected.asked]
+    step(f"{len(asked)} requests are answered by hand")
+    for row in asked:
+        row.wrong = [word for word in row.wrong if word != "NOT IN TIME"]
+        theirs, new = clients[row.contact.jid], row.member.new["jid"]
+        theirs.presence("unsubscribed" if row.contact.declines else "subscribed", new)
+        row.expected = answered(row.relation, row.expected, not row.contact.declines)
+        if row.expected.new.sees:
+            theirs.presence("subscribe", new)
+    await settle(asked, clients)
+
+
+async def finish(family: Family, rows: list[Row], clients: dict[str, Light]) -> None:
+    """Everybody logs in anew: what counts is what the servers keep."""
+    for client in clients.values():
+        await client.settle()
+    await log_out(clients)
+    clients = await log_in([role for m in family.members for role in (m.old, m.new)] + [c.role for c in family.contacts], presence=True)
+    for row in rows:
+        row.look(clients)
+    for one in family.members:
+        for other in family.members:
+            has = stands(clients[one.new["jid"]], other.new["jid"])
+            check(one is other or has.sub == "both", f"{one.name} should have {other.name} under the new address, not {has}")
+    await log_out(clients)
+
+
+run(play)

@@ -1,0 +1,45 @@
+"""How a family gets from its old addresses to its new ones: a function each, which returns when everything is under way."""
+
+import asyncio
+
+from families import GROUP, Family, Member, log_in, log_out, name_of
+from light import Light
+from steps import NS, step
+
+MOVED = NS["moved"]
+
+
+async def by_client(family: Family) -> None:
+    """Clients that support moving do the new home's part, as XEP-0283 §4.1 and §4.2 have it."""
+    step("Five clients publish the statements, and tell the contacts from the new accounts")
+    clients = await log_in([role for member in family.members for role in (member.old, member.new)])
+    await asyncio.gather(*(_by_client(family, member, clients) for member in family.members))
+    await log_out(clients)
+
+
+async def _by_client(family: Family, member: Member, clients: dict[str, Light]) -> None:
+    old, new = clients[member.old["jid"]], clients[member.new["jid"]]
+    await old.ask("set", f"<pubsub xmlns='{NS['pubsub']}'><publish node='{MOVED}'><item id='current'>"
+                         f"<moved xmlns='{MOVED}'><new-jid>{new.account}</new-jid></moved></item></publish></pubsub>")
+    for contact in family.contacts:
+        relation = family.relation(member, contact)
+        if relation.item:
+            await new.put(contact.jid, name_of(contact), GROUP)
+        if relation.block == "member":
+            await new.block(contact.jid)
+            continue
+        if relation.member.shows:
+            new.presence("subscribed", contact.jid)
+        claim = f"<moved xmlns='{MOVED}'><old-jid>{old.account}</old-jid></moved>" if relation.member.sees else ""
+        if relation.member.sees or relation.out:
+            new.presence("subscribe", contact.jid, f"{claim}<status>This is my new address, I was {old.account}</status>")
+        elif relation.member.shows:
+            old.tell(f"<message to='{contact.jid}'><body>My new address is {new.account}</body></message>")
+    for other in family.members:
+        if other is not member:
+            new.presence("subscribed", other.new["jid"])
+            new.presence("subscribe", other.new["jid"])
+    await asyncio.gather(old.settle(), new.settle())
+
+
+WAYS = {"by-client": by_client}
