@@ -77,8 +77,9 @@ def family(way: str, old: str, new: str, made: bool = False) -> Scenario:
                 "prosody": (prosody, 7), "hermit": (prosody, 1), "ejabberd": (EJABBERD, 8)}
     roles = {f"{group}{n}": domain for group, (domain, size) in contacts.items() for n in range(1, size + 1)}
     roles |= {f"member{n}": old for n in range(1, 6)} | ({f"new{n}": new for n in range(1, 6)} if made else {})
-    return Scenario(f"family-{way}", "family.py", roles, limit=120, by_prosody=False, refuses={"hermit1": new},
-                    options={"way": way, "old": old, "new": new, "outage": OUTAGE})
+    trouble = way != "by-client"  # a client does not try again
+    return Scenario(f"family-{way}", "family.py", roles, limit=120, by_prosody=False, refuses={"hermit1": new} if trouble else {},
+                    options={"way": way, "old": old, "new": new, "outage": OUTAGE if trouble else None, "refuses": trouble})
 
 
 SCENARIOS = [

@@ -49,7 +49,7 @@ class Light:
         self._replies: dict[str, asyncio.Future] = {}
         self._ids = (f"i{number}" for number in itertools.count())
         self._changed = asyncio.Event()
-        self._ended = False
+        self.available, self._ended = False, False
 
     async def log_in(self, presence: bool = False) -> "Light":
         """With presence it is available, and gets the requests and messages that waited for it."""
@@ -65,6 +65,7 @@ class Light:
         return self
 
     async def come(self) -> None:
+        self.available = True
         self.tell("<presence/>")
         await self.settle()
 

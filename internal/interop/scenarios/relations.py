@@ -98,14 +98,13 @@ def expected(relation: Relation, verifies: bool, refused: bool = False) -> Outco
     was, theirs = relation.member, relation.contact
     # Nothing but what the contact makes it: RFC 6121 §3, moved.md "imported roster".
     begun = Side("none", out=was.sees or was.out, waits=was.waits, approved=was.shows)
-    nothing = Outcome(theirs, Side(), was, begun, "nothing to follow")
+    nothing = Outcome(theirs, Side(), was, begun, "nothing to follow", told=was.shows and not was.sees)
     if relation.block == "member":
-        return dataclasses.replace(nothing, moved=Side(waits=was.waits), how="is blocked")
+        return dataclasses.replace(nothing, moved=Side(waits=was.waits), how="is blocked", told=False)
     if relation.block == "new":
         return dataclasses.replace(nothing, how="blocks")
     if not begun.out:
-        told = was.shows
-        return dataclasses.replace(nothing, told=told, how="is told" if told else nothing.how)
+        return dataclasses.replace(nothing, how="is told" if nothing.told else nothing.how)
     if refused:
         return dataclasses.replace(nothing, moved=dataclasses.replace(begun, out=False), how="refuses")
     if was.sees and verifies and relation.block != "old":
@@ -124,4 +123,4 @@ def answered(relation: Relation, outcome: Outcome, approves: bool) -> Outcome:
     if approves:
         moved = moved.with_sub(True, asks_back)
     new = Side().with_sub(asks_back, True) if approves else Side()
-    return dataclasses.replace(outcome, new=new, moved=moved, how="approved" if approves else "declined")
+    return dataclasses.replace(outcome, new=new, moved=moved, how=f"must approve: {'does' if approves else 'declines'}")

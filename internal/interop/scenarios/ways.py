@@ -33,7 +33,7 @@ async def _by_client(family: Family, member: Member, clients: dict[str, Light]) 
         claim = f"<moved xmlns='{MOVED}'><old-jid>{old.account}</old-jid></moved>" if relation.member.sees else ""
         if relation.member.sees or relation.out:
             new.presence("subscribe", contact.jid, f"{claim}<status>This is my new address, I was {old.account}</status>")
-        elif relation.member.shows:
+        if relation.member.shows and not relation.member.sees:
             old.tell(f"<message to='{contact.jid}'><body>My new address is {new.account}</body></message>")
     for other in family.members:
         if other is not member:
