@@ -70,15 +70,15 @@ def ordinary(name: str, old: str, **options) -> Scenario:
     return Scenario(name, "ordinary.py", roles, by_prosody="late" not in options, options=options)
 
 
-def family(way: str, old: str, new: str, made: bool = False) -> Scenario:
-    """Five members and forty contacts. `made`: the new accounts are there before the move."""
+def family(name: str, way: str, old: str, new: str, made: bool = False) -> Scenario:
+    """Five members and forty contacts. `way`: how they move; `made`: the new accounts are there before."""
     prosody = BIDI if PROSODY in (old, new) else PROSODY
     contacts = {"third": (THIRD, 8), "near": (new, 6), "left": (old, 6), "outage": (OUTAGE, 4),
                 "prosody": (prosody, 7), "hermit": (prosody, 1), "ejabberd": (EJABBERD, 8)}
     roles = {f"{group}{n}": domain for group, (domain, size) in contacts.items() for n in range(1, size + 1)}
     roles |= {f"member{n}": old for n in range(1, 6)} | ({f"new{n}": new for n in range(1, 6)} if made else {})
     trouble = way != "by-client"  # a client does not try again
-    return Scenario(f"family-{way}", "family.py", roles, limit=120, by_prosody=False, refuses={"hermit1": new} if trouble else {},
+    return Scenario(f"family-{name}", "family.py", roles, limit=120, by_prosody=False, refuses={"hermit1": new} if trouble else {},
                     options={"way": way, "old": old, "new": new, "outage": OUTAGE if trouble else None, "refuses": trouble})
 
 
@@ -113,7 +113,8 @@ SCENARIOS = [
     Scenario("verifying-client", "verifying_client.py", {
         "romeo": PROSODY, "benvolio": PROSODY, "paris": PROSODY, "old": BOX, "new": SECOND},
         by_prosody=False),
-    family("by-client", BOX, SECOND, made=True),
+    family("by-client", "by-client", BOX, SECOND, made=True),
+    family("by-client-from-prosody", "by-client", PROSODY, SECOND, made=True),
     ordinary("forged-no-statement", PROSODY, known=True, late=True),
     ordinary("forged-other-name", PROSODY, known=True, statement="other"),
     ordinary("forged-by-stranger", PROSODY, known=False, statement="right"),

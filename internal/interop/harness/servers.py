@@ -208,6 +208,15 @@ class Pibox(Server):
     def command(self):
         return [str(self._program), "serve", "--config", str(self._config)]
 
+    def wait_ready(self):
+        """Its ports answer a moment before its commands do."""
+        super().wait_ready()
+        deadline = time.monotonic() + START_LIMIT
+        while subprocess.run([*self.own_command(), "user", "list"], capture_output=True, timeout=START_LIMIT).returncode != 0:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.domain} takes no commands:\n{self.words()}")
+            time.sleep(0.05)
+
     def create_accounts(self, domain, accounts):
         for localpart, password in accounts.items():
             done = subprocess.run(

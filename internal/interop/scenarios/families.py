@@ -25,6 +25,10 @@ class Contact:
         return self.role["jid"]
 
     @property
+    def domain(self) -> str:
+        return self.jid.partition("@")[2]
+
+    @property
     def verifies(self) -> bool:
         return self.role["server"] == "pibox"
 

@@ -7,8 +7,8 @@ end every roster on every server is what the rule book (`relations.py`) says. Op
 import dataclasses
 import time
 
-from families import Family, Row, befriend, log_in, log_out, print_table, stands
-from light import Light
+from families import GROUP, Family, Row, befriend, log_in, log_out, name_of, print_table, stands
+from light import Item, Light
 from relations import answered, expected
 from steps import NS, World, check, run, step
 from ways import WAYS
@@ -72,9 +72,21 @@ def look(rows: list[Row], clients: dict[str, Light]) -> None:
         text = (request.findtext("c:status", "", NS) if request is not None else "").strip()
         if row.expected.asked and old not in text:
             row.wrong.append(f"NO TEXT {text!r}")
-        letters = [message.findtext("c:body", "", NS) for message in theirs.messages if message.get("from", "").startswith(old)]
-        if row.expected.told != any(new in letter for letter in letters):
+        if theirs.told(old, new) != row.expected.told:
             row.wrong.append("NOT TOLD" if row.expected.told else "TOLD")
+        if row.expected.how == "by itself" and theirs.told(row.contact.domain, old, new) != 1:
+            row.wrong.append("NO NOTICE")
+        names(row, clients)
+
+
+def names(row: Row, clients: dict[str, Light]) -> None:
+    """Both keep the name and the group that they gave the other one, under the new address too."""
+    mine = clients[row.member.new["jid"]].items.get(row.contact.jid, Item())
+    if row.relation.item and (mine.name, mine.groups) != (name_of(row.contact), {GROUP}):
+        row.wrong.append(f"NAMED {mine.name} {set(mine.groups)}")
+    theirs = clients[row.contact.jid].items.get(row.member.new["jid"], Item())
+    if row.expected.how == "by itself" and (theirs.name, theirs.groups) != (name_of(row.member), {GROUP}):
+        row.wrong.append(f"IS NAMED {theirs.name} {set(theirs.groups)}")
 
 
 async def by_hand(rows: list[Row], clients: dict[str, Light]) -> None:
@@ -94,10 +106,16 @@ async def finish(family: Family, rows: list[Row], clients: dict[str, Light]) -> 
     """Everybody logs in anew: what counts is what the servers keep."""
     for client in clients.values():
         await client.settle()
+    for row in rows:
+        if clients[row.contact.jid].asked[row.member.new["jid"]] != row.expected.asked:
+            row.wrong.append(f"ASKED {clients[row.contact.jid].asked[row.member.new['jid']]} TIMES")
     await log_out(clients)
     clients = await log_in([role for m in family.members for role in (m.old, m.new)] + [c.role for c in family.contacts], presence=True)
     for row in rows:
         row.look(clients)
+    for member in family.members:
+        blocked = {row.contact.jid for row in rows if row.member is member and row.relation.block == "member"}
+        check(await clients[member.new["jid"]].blocked() == blocked, f"{member.name} should block {blocked} at the new address")
     for one in family.members:
         for other in family.members:
             has = stands(clients[one.new["jid"]], other.new["jid"])

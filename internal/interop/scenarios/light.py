@@ -5,6 +5,7 @@ Direct TLS, SCRAM-SHA-1, no resumption. Nothing is answered but what `approves` 
 
 import asyncio
 import base64
+import collections
 import dataclasses
 import hashlib
 import hmac
@@ -45,6 +46,7 @@ class Light:
         self.items: dict[str, Item] = {}
         self.requests: dict[str, ET.Element] = {}
         self.messages: list[ET.Element] = []
+        self.asked: collections.Counter[str] = collections.Counter()  # how often a request came, by its sender
         self.approves: set[str] = set()
         self._replies: dict[str, asyncio.Future] = {}
         self._ids = (f"i{number}" for number in itertools.count())
@@ -119,6 +121,11 @@ class Light:
     async def blocked(self) -> set[str]:
         reply = await self.ask("get", f"<blocklist xmlns='{NS['block']}'/>")
         return {item.get("jid") for item in reply.iterfind("block:blocklist/block:item", NS)}
+
+    def told(self, sender: str, *words: str) -> int:
+        """How many messages of an address say all these words."""
+        return sum(bare(message.get("from", "")) == sender and all(word in message.findtext("c:body", "", NS) for word in words)
+                   for message in self.messages)
 
     async def until(self, holds, limit: float = WAIT) -> bool:
         """Whether it came to hold within so many seconds."""
@@ -195,6 +202,7 @@ class Light:
         kind, sender = xml.get("type"), xml.get("from", self.account)
         if xml.tag == "{jabber:client}presence" and kind == "subscribe":
             self.requests[bare(sender)] = xml
+            self.asked[bare(sender)] += 1
             if bare(sender) in self.approves:
                 self.presence("subscribed", bare(sender))
         elif xml.tag == "{jabber:client}presence" and kind == "unsubscribe":

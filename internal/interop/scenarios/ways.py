@@ -4,6 +4,7 @@ import asyncio
 
 from families import GROUP, Family, Member, log_in, log_out, name_of
 from light import Light
+from movers import PRESENCE_ONLY
 from steps import NS, step
 
 MOVED = NS["moved"]
@@ -19,8 +20,7 @@ async def by_client(family: Family) -> None:
 
 async def _by_client(family: Family, member: Member, clients: dict[str, Light]) -> None:
     old, new = clients[member.old["jid"]], clients[member.new["jid"]]
-    await old.ask("set", f"<pubsub xmlns='{NS['pubsub']}'><publish node='{MOVED}'><item id='current'>"
-                         f"<moved xmlns='{MOVED}'><new-jid>{new.account}</new-jid></moved></item></publish></pubsub>")
+    await _publish(family, old, new.account)
     for contact in family.contacts:
         relation = family.relation(member, contact)
         if relation.item:
@@ -40,6 +40,18 @@ async def _by_client(family: Family, member: Member, clients: dict[str, Light]) 
             new.presence("subscribed", other.new["jid"])
             new.presence("subscribe", other.new["jid"])
     await asyncio.gather(old.settle(), new.settle())
+
+
+async def _publish(family: Family, old: Light, new: str) -> None:
+    """A box lets all contacts read the statement. Elsewhere `presence` would keep those out who only let the member see them."""
+    options, pubsub = "", NS["pubsub"]
+    if old.kind != "pibox":
+        options = PRESENCE_ONLY.replace("presence</value>", "whitelist</value>")
+    await old.ask("set", f"<pubsub xmlns='{pubsub}'><publish node='{MOVED}'><item id='current'>"
+                         f"<moved xmlns='{MOVED}'><new-jid>{new}</new-jid></moved></item></publish>{options}</pubsub>")
+    if options:
+        readers = "".join(f"<affiliation jid='{contact.jid}' affiliation='member'/>" for contact in family.contacts)
+        await old.ask("set", f"<pubsub xmlns='{pubsub}#owner'><affiliations node='{MOVED}'>{readers}</affiliations></pubsub>")
 
 
 WAYS = {"by-client": by_client}
