@@ -115,6 +115,7 @@ SCENARIOS = [
         by_prosody=False),
     family("by-client", "by-client", BOX, SECOND, made=True),
     family("by-client-from-prosody", "by-client", PROSODY, SECOND, made=True),
+    family("by-client-to-prosody", "by-client", BOX, PROSODY, made=True),
     ordinary("forged-no-statement", PROSODY, known=True, late=True),
     ordinary("forged-other-name", PROSODY, known=True, statement="other"),
     ordinary("forged-by-stranger", PROSODY, known=False, statement="right"),
