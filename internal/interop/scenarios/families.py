@@ -85,6 +85,17 @@ class Family:
     def pairs(self):
         return itertools.product(self.members, self.contacts)
 
+    def kin(self):
+        """All members in front of all others."""
+        return itertools.permutations(self.members, 2)
+
+    def sees(self, one: Member, other: Member) -> bool:
+        return (one.number, other.number) != (2, 1)
+
+    def between(self, one: Member, other: Member) -> Side:
+        """Members see each other; but the second has not asked to see the first."""
+        return Side().with_sub(self.sees(one, other), self.sees(other, one))
+
     def relation(self, member: Member, contact: Contact) -> Relation:
         # Four contacts of five members have them all, and every member has all sorts.
         place = 4 * contact.number + 3 * self.groups.index(contact.group) + member.number
@@ -121,7 +132,8 @@ async def befriend(family: Family) -> None:
             theirs.approves.add(mine.account)
         if relation.member.shows:
             mine.approves.add(theirs.account)
-    await asyncio.gather(*(_name(family, *pair, clients) for pair in family.pairs()))
+    await asyncio.gather(*(_name(family, *pair, clients) for pair in family.pairs()),
+                         *(clients[one.old["jid"]].put(other.old["jid"], name_of(other), GROUP) for one, other in family.kin()))
     for member, contact in family.pairs():
         relation = family.relation(member, contact)
         mine, theirs = clients[old[member.number]], clients[contact.jid]
@@ -131,11 +143,10 @@ async def befriend(family: Family) -> None:
             mine.presence("subscribe", theirs.account)
         if relation.member.shows or relation.waits:
             theirs.presence("subscribe", mine.account)
-    for one, other in itertools.combinations(family.members, 2):
-        clients[one.old["jid"]].approves.add(other.old["jid"])
-        clients[other.old["jid"]].approves.add(one.old["jid"])
-        clients[one.old["jid"]].presence("subscribe", other.old["jid"])
-        clients[other.old["jid"]].presence("subscribe", one.old["jid"])
+    for one, other in family.kin():
+        if family.sees(one, other):
+            clients[other.old["jid"]].approves.add(one.old["jid"])
+            clients[one.old["jid"]].presence("subscribe", other.old["jid"])
     await _all_stand(family, clients)
     await asyncio.gather(*(_block(family.relation(*pair), *pair, clients) for pair in family.pairs()))
     await log_out(clients)
@@ -171,9 +182,9 @@ async def _all_stand(family: Family, clients: dict[str, Light]) -> None:
         for one, other, side in (mine, theirs, relation.member), (theirs, mine, relation.contact):
             if not await one.until(lambda: stands(one, other.account) == told(one, side)):
                 raise Failed(f"{one.account} should have {side} for {other.account}, not {stands(one, other.account)}")
-    for one, other in itertools.permutations(family.members, 2):
-        mine = clients[one.old["jid"]]
-        check(await mine.until(lambda: stands(mine, other.old["jid"]).sub == "both"), f"{one.name} should have {other.name}")
+    for one, other in family.kin():
+        mine, theirs = clients[one.old["jid"]], other.old["jid"]
+        check(await mine.until(lambda: stands(mine, theirs) == family.between(one, other)), f"{one.name} should have {other.name}")
 
 
 def stands(client: Light, other: str) -> Side:

@@ -116,10 +116,11 @@ async def finish(family: Family, rows: list[Row], clients: dict[str, Light]) -> 
     for member in family.members:
         blocked = {row.contact.jid for row in rows if row.member is member and row.relation.block == "member"}
         check(await clients[member.new["jid"]].blocked() == blocked, f"{member.name} should block {blocked} at the new address")
-    for one in family.members:
-        for other in family.members:
-            has = stands(clients[one.new["jid"]], other.new["jid"])
-            check(one is other or has.sub == "both", f"{one.name} should have {other.name} under the new address, not {has}")
+    for one, other in family.kin():
+        mine, theirs = clients[one.new["jid"]], other.new["jid"]
+        check(stands(mine, theirs) == family.between(one, other),
+              f"{one.name} should have {family.between(one, other)} for {other.name} at the new address, not {stands(mine, theirs)}")
+        check(mine.items[theirs].name == name_of(other), f"{one.name} should know {other.name} by his name")
     await log_out(clients)
 
 

@@ -36,8 +36,12 @@ async def _by_client(family: Family, member: Member, clients: dict[str, Light]) 
         if relation.member.shows and not relation.member.sees:
             old.tell(f"<message to='{contact.jid}'><body>My new address is {new.account}</body></message>")
     for other in family.members:
-        if other is not member:
+        if other is member:
+            continue
+        await new.put(other.new["jid"], name_of(other), GROUP)
+        if family.sees(other, member):
             new.presence("subscribed", other.new["jid"])
+        if family.sees(member, other):
             new.presence("subscribe", other.new["jid"])
     await asyncio.gather(old.settle(), new.settle())
 
