@@ -73,7 +73,8 @@ def ordinary(name: str, old: str, **options) -> Scenario:
 def family(name: str, way: str, old: str, new: str, made: bool = False) -> Scenario:
     """Five members and forty contacts. `way`: how they move; `made`: the new accounts are there before."""
     prosody = BIDI if PROSODY in (old, new) else PROSODY
-    contacts = {"third": (THIRD, 8), "near": (new, 6), "left": (old, 6), "outage": (OUTAGE, 4),
+    near, left = (BOX, SECOND) if old in BESIDE else (new, old)
+    contacts = {"third": (THIRD, 8), "near": (near, 6), "left": (left, 6), "outage": (OUTAGE, 4),
                 "prosody": (prosody, 7), "hermit": (prosody, 1), "ejabberd": (EJABBERD, 8)}
     roles = {f"{group}{n}": domain for group, (domain, size) in contacts.items() for n in range(1, size + 1)}
     roles |= {f"member{n}": old for n in range(1, 6)} | ({f"new{n}": new for n in range(1, 6)} if made else {})
@@ -113,6 +114,7 @@ SCENARIOS = [
     Scenario("verifying-client", "verifying_client.py", {
         "romeo": PROSODY, "benvolio": PROSODY, "paris": PROSODY, "old": BOX, "new": SECOND},
         by_prosody=False),
+    family("domain-to-domain", "domain", VERONA, MANTUA),
     family("by-client", "by-client", BOX, SECOND, made=True),
     family("by-client-from-prosody", "by-client", PROSODY, SECOND, made=True),
     family("by-client-to-prosody", "by-client", BOX, PROSODY, made=True),

@@ -65,7 +65,7 @@ class Member:
 class Family:
     def __init__(self, world: World):
         roles, options = world.settings["roles"], world.settings
-        self.world, self.outage = world, options["outage"]
+        self.world, self.outage, self.domains = world, options["outage"], (options["old"], options["new"])
         self.members, self.contacts = [], []
         groups = itertools.groupby((r for r in roles if not r.startswith(("member", "new"))), lambda r: r.rstrip("0123456789"))
         for group, names in groups:

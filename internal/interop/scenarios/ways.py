@@ -1,11 +1,12 @@
 """How a family gets from its old addresses to its new ones: a function each, which returns when everything is under way."""
 
 import asyncio
+import json
 
 from families import GROUP, Family, Member, log_in, log_out, name_of
 from light import Light
 from movers import PRESENCE_ONLY
-from steps import NS, step
+from steps import NS, check, step
 
 MOVED = NS["moved"]
 
@@ -58,4 +59,21 @@ async def _publish(family: Family, old: Light, new: str) -> None:
         await old.ask("set", f"<pubsub xmlns='{pubsub}#owner'><affiliations node='{MOVED}'>{readers}</affiliations></pubsub>")
 
 
-WAYS = {"by-client": by_client}
+async def by_domain(family: Family) -> None:
+    """Everybody of one domain of a box to another one, in one command."""
+    old, new = family.domains
+    step(f"pibox move family {old} {new}")
+    await pibox(family, new, "move", "family", old, new)
+
+
+async def pibox(family: Family, domain: str, *arguments: str, typed: str = "") -> dict:
+    """One of the product's commands, at the box that serves this domain; what it answers as JSON."""
+    command = [*family.world.settings["servers"][domain]["command"], *arguments, "--json"]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    printed, complaint = await process.communicate(typed.encode())
+    check(process.returncode == 0, f"pibox {' '.join(arguments)}: {(complaint or printed).decode()}")
+    return json.loads(printed)
+
+
+WAYS = {"by-client": by_client, "domain": by_domain}
