@@ -223,12 +223,14 @@ class Row:
         sides = told(theirs, wanted.old), told(theirs, wanted.new), told(old, wanted.left), told(new, wanted.moved)
         return self.found == sides
 
-    def settled(self, clients: dict[str, Light]) -> bool:
-        """As far as the member's own two rosters show it."""
-        old, new = clients[self.member.old["jid"]], clients[self.member.new["jid"]]
-        return stands(old, self.contact.jid).sub == self.expected.left.sub \
-            and stands(new, self.contact.jid).sub == self.expected.moved.sub \
-            and stands(new, self.contact.jid).out == self.expected.moved.out
+    def left(self, clients: dict[str, Light]) -> bool:
+        """The member's old roster shows what is expected."""
+        return stands(clients[self.member.old["jid"]], self.contact.jid).sub == self.expected.left.sub
+
+    def moved(self, clients: dict[str, Light]) -> bool:
+        """The new one does. Requests that wait are seen only by who is available."""
+        has, wanted = stands(clients[self.member.new["jid"]], self.contact.jid), self.expected.moved
+        return (has.sub, has.out) == (wanted.sub, wanted.out)
 
 
 def _cell(sides) -> str:

@@ -59,8 +59,8 @@ async def settle(rows: list[Row], clients: dict[str, Light]) -> None:
     """Waits as long as the members' rosters do not show what is expected; what still differs then is told by the table."""
     deadline = time.monotonic() + MOVE
     for row in rows:
-        for role in row.member.new, row.member.old:
-            if not await clients[role["jid"]].until(lambda: row.settled(clients), max(deadline - time.monotonic(), 0.01)):
+        for role, shows in (row.member.new, row.moved), (row.member.old, row.left):
+            if not await clients[role["jid"]].until(lambda: shows(clients), max(deadline - time.monotonic(), 0.01)):
                 row.wrong.append("NOT IN TIME")
                 break
 
