@@ -9,6 +9,7 @@ import time
 
 from families import GROUP, Family, Member, Row, befriend, log_in, log_out, name_of, print_table, stands
 from light import Item, Light
+from owner import plan_faults, status_faults
 from relations import answered, expected
 from steps import NS, World, check, run, step
 from ways import WAYS
@@ -31,12 +32,18 @@ async def play(world: World) -> None:
     if family.outage:
         step(f"{family.outage} is down")
         world.control(f"stop {family.outage}")
-    await WAYS[world.settings["way"]](family)
+    way, faults = WAYS[world.settings["way"]], []
+    if way.plan:
+        step(f"pibox {' '.join(way.plan(family))} tells what will be")
+        faults += await plan_faults(family, rows, *way.plan(family))
+    await way.move(family)
 
     clients = online | await log_in([role for m in family.members for role in (m.old, m.new)])
     step("Every contact whose server is there has followed, or is asked")
     if family.outage:
         await settle([row for row in rows if row.contact.group != "outage"], clients)
+        if way.plan:
+            faults += await status_faults(family, rows, waiting="outage")
         step(f"{family.outage} is back, and its people follow too")
         world.control(f"start {family.outage}")
     await settle(rows, clients)
@@ -45,8 +52,12 @@ async def play(world: World) -> None:
         if not client.available:
             await client.come()
     look(rows, clients)
+    if way.plan:
+        faults += await status_faults(family, rows)
     await by_hand(rows, clients)
-    faults = await finish(family, rows, clients)
+    if way.plan:
+        faults += await status_faults(family, rows)
+    faults += await finish(family, rows, clients)
     step(f"{time.monotonic() - began:.1f} s in all\n")
     print_table(rows)
     wrong = sum(bool(row.wrong) for row in rows)

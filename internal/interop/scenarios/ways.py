@@ -1,12 +1,14 @@
 """How a family gets from its old addresses to its new ones: a function each, which returns when everything is under way."""
 
 import asyncio
-import json
+import dataclasses
+from collections.abc import Awaitable, Callable
 
 from families import GROUP, Family, Member, log_in, log_out, name_of
 from light import Light
 from movers import PRESENCE_ONLY
-from steps import NS, check, step
+from product import pibox
+from steps import NS, step
 
 MOVED = NS["moved"]
 
@@ -66,14 +68,15 @@ async def by_domain(family: Family) -> None:
     await pibox(family, new, "move", "family", old, new)
 
 
-async def pibox(family: Family, domain: str, *arguments: str, typed: str = "") -> dict:
-    """One of the product's commands, at the box that serves this domain; what it answers as JSON."""
-    command = [*family.world.settings["servers"][domain]["command"], *arguments, "--json"]
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-    printed, complaint = await process.communicate(typed.encode())
-    check(process.returncode == 0, f"pibox {' '.join(arguments)}: {(complaint or printed).decode()}")
-    return json.loads(printed)
+@dataclasses.dataclass
+class Way:
+    """`move` begins it. `plan` is the command that shows what it would do, where there is one; the job is at the new home's box then."""
+
+    move: Callable[[Family], Awaitable[None]]
+    plan: Callable[[Family], list[str]] | None = None
 
 
-WAYS = {"by-client": by_client, "domain": by_domain}
+WAYS = {
+    "by-client": Way(by_client),
+    "domain": Way(by_domain, lambda family: ["move", "family", *family.domains, "--dry-run"]),
+}
