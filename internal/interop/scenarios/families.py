@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import itertools
 
+from belongings import give
 from light import Light
 from relations import RELATIONS, Outcome, Relation, Side
 from steps import WAIT, Failed, World, check
@@ -149,6 +150,7 @@ async def befriend(family: Family) -> None:
             clients[one.old["jid"]].presence("subscribe", other.old["jid"])
     await _all_stand(family, clients)
     await asyncio.gather(*(_block(family.relation(*pair), *pair, clients) for pair in family.pairs()))
+    await asyncio.gather(*(give(clients[m.old["jid"]], family.contacts[0].jid) for m in family.members))
     await log_out(clients)
 
 

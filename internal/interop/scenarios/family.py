@@ -7,12 +7,13 @@ end every roster on every server is what the rule book (`relations.py`) says. Op
 import dataclasses
 import time
 
+from belongings import lost
 from families import GROUP, Family, Member, Row, befriend, log_in, log_out, name_of, print_table, stands
 from light import Item, Light
 from owner import plan_faults, status_faults
 from relations import answered, expected
 from steps import NS, World, check, run, step
-from ways import WAYS
+from ways import WAYS, Way
 
 MOVE = 20  # seconds that the servers may take, the outage's retries included
 
@@ -57,7 +58,7 @@ async def play(world: World) -> None:
     await by_hand(rows, clients)
     if way.plan:
         faults += await status_faults(family, rows)
-    faults += await finish(family, rows, clients)
+    faults += await finish(family, way, rows, clients)
     step(f"{time.monotonic() - began:.1f} s in all\n")
     print_table(rows)
     wrong = sum(bool(row.wrong) for row in rows)
@@ -115,7 +116,7 @@ async def by_hand(rows: list[Row], clients: dict[str, Light]) -> None:
     await settle(asked, clients)
 
 
-async def finish(family: Family, rows: list[Row], clients: dict[str, Light]) -> list[str]:
+async def finish(family: Family, way: Way, rows: list[Row], clients: dict[str, Light]) -> list[str]:
     """Everybody logs in anew: what counts is what the servers keep."""
     for client in clients.values():
         await client.settle()
@@ -126,16 +127,17 @@ async def finish(family: Family, rows: list[Row], clients: dict[str, Light]) -> 
     clients = await log_in([role for m in family.members for role in (m.old, m.new)] + [c.role for c in family.contacts], presence=True)
     for row in rows:
         row.look(clients)
-    faults = [fault for member in family.members for fault in await family_faults(family, member, clients)]
+    faults = [fault for member in family.members for fault in await family_faults(family, way, member, clients)]
     await log_out(clients)
     return faults
 
 
-async def family_faults(family: Family, member: Member, clients: dict[str, Light]) -> list[str]:
-    """What a member does not have at the new address: whom he blocks, and his family."""
+async def family_faults(family: Family, way: Way, member: Member, clients: dict[str, Light]) -> list[str]:
+    """What a member does not have at the new address: his belongings, whom he blocks, and his family."""
     mine = clients[member.new["jid"]]
+    faults = [] if way.keeps is None else await lost(mine, member.old["jid"], way.keeps)
     blocked = {contact.jid for contact in family.contacts if family.relation(member, contact).block == "member"}
-    faults = [f"{member.name} does not block {jid} at the new address" for jid in blocked - await mine.blocked()]
+    faults += [f"{member.name} does not block {jid} at the new address" for jid in blocked - await mine.blocked()]
     for other in family.members:
         has, wanted = stands(mine, other.new["jid"]), family.between(member, other)
         if other is not member and has != wanted:

@@ -94,8 +94,8 @@ class Light:
         if kind in ("subscribed", "unsubscribed"):
             self.requests.pop(to, None)  # answered
 
-    async def ask(self, kind: str, payload: str, to: str = "") -> ET.Element:
-        """The result; an error fails the scenario."""
+    async def ask(self, kind: str, payload: str, to: str = "", refused: bool = False) -> ET.Element:
+        """The result; an error fails the scenario, where it may not be `refused`."""
         ident = next(self._ids)
         reply = self._replies[ident] = asyncio.get_running_loop().create_future()
         self.tell(f"<iq type='{kind}' id='{ident}'{f' to={quoteattr(to)}' if to else ''}>{payload}</iq>")
@@ -104,7 +104,7 @@ class Light:
                 xml = await reply
         except TimeoutError:
             raise Failed(f"{self.account} gets no reply to {payload}") from None
-        check(xml.get("type") == "result", f"{self.account} asks {payload} and gets {ET.tostring(xml, 'unicode')}")
+        check(refused or xml.get("type") == "result", f"{self.account} asks {payload} and gets {ET.tostring(xml, 'unicode')}")
         return xml
 
     async def settle(self) -> None:

@@ -1,7 +1,11 @@
 """What the box tells its owner of a family's move, before and after, beside what really comes of it."""
 
+import asyncio
+
 from families import Family, Row
 from product import pibox
+
+PATIENCE = 10  # seconds
 
 # What `pibox move status` calls a contact, by what comes of him.
 STATES = {
@@ -38,7 +42,14 @@ async def plan_faults(family: Family, rows: list[Row], *command: str) -> list[st
 
 
 async def status_faults(family: Family, rows: list[Row], waiting: str = "") -> list[str]:
-    """How `pibox move status` differs from what is. `waiting`: a group that can not be reached."""
+    """How `pibox move status` differs from what is, when servers have acknowledged. `waiting`: a group that can not be reached."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while (faults := await _status_faults(family, rows, waiting)) and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.2)
+    return faults
+
+
+async def _status_faults(family: Family, rows: list[Row], waiting: str) -> list[str]:
     moves = (await pibox(family, family.domains[1], "move", "status", "--all"))["moves"]
     said = {(move["new"], contact["address"]): contact for move in moves for contact in move["contacts"]}
     faults = []

@@ -74,9 +74,10 @@ class Way:
 
     move: Callable[[Family], Awaitable[None]]
     plan: Callable[[Family], list[str]] | None = None
+    keeps: bool | None = None  # whether what members own moves along, and if so, whether the archive does
 
 
 WAYS = {
     "by-client": Way(by_client),
-    "domain": Way(by_domain, lambda family: ["move", "family", *family.domains, "--dry-run"]),
+    "domain": Way(by_domain, lambda family: ["move", "family", *family.domains, "--dry-run"], keeps=True),
 }
