@@ -76,11 +76,25 @@ def family(name: str, way: str, old: str, new: str, made: bool = False) -> Scena
     near, left = (BOX, SECOND) if old in BESIDE else (new, old)
     contacts = {"third": (THIRD, 8), "near": (near, 6), "left": (left, 6), "outage": (OUTAGE, 4),
                 "prosody": (prosody, 7), "hermit": (prosody, 1), "ejabberd": (EJABBERD, 8)}
-    roles = {f"{group}{n}": domain for group, (domain, size) in contacts.items() for n in range(1, size + 1)}
-    roles |= {f"member{n}": old for n in range(1, 6)} | ({f"new{n}": new for n in range(1, 6)} if made else {})
     trouble = way != "by-client"  # a client does not try again
-    return Scenario(f"family-{name}", "family.py", roles, limit=120, by_prosody=False, refuses={"hermit1": new} if trouble else {},
-                    options={"way": way, "old": old, "new": new, "outage": OUTAGE if trouble else None, "refuses": trouble})
+    return movers(name, contacts, 5, made, {
+        "way": way, "old": old, "new": new, "outage": OUTAGE if trouble else None, "refuses": trouble})
+
+
+def popular(name: str) -> Scenario:
+    """One member with many contacts on few servers: more than a server would verify of a stranger."""
+    return movers(name, {"third": (THIRD, 24), "near": (BOX, 24)}, 1, False, {
+        "way": "start", "old": BOX, "new": MANTUA, "outage": None, "refuses": False, "relations": ["both", "to"]})
+
+
+def movers(name: str, contacts: dict[str, tuple[str, int]], members: int, made: bool, options: dict) -> Scenario:
+    old, new = options["old"], options["new"]
+    roles = {f"{group}{n}": domain for group, (domain, size) in contacts.items() for n in range(1, size + 1)}
+    roles |= {f"member{n}": old for n in range(1, members + 1)}
+    if made:
+        roles |= {f"new{n}": new for n in range(1, members + 1)}
+    refuses = {"hermit1": new} if options["refuses"] else {}
+    return Scenario(f"family-{name}", "family.py", roles, limit=120, by_prosody=False, refuses=refuses, options=options)
 
 
 SCENARIOS = [
@@ -115,6 +129,7 @@ SCENARIOS = [
         "romeo": PROSODY, "benvolio": PROSODY, "paris": PROSODY, "old": BOX, "new": SECOND},
         by_prosody=False),
     family("domain-to-domain", "domain", VERONA, MANTUA),
+    popular("popular"),
     family("by-client", "by-client", BOX, SECOND, made=True),
     family("by-client-from-prosody", "by-client", PROSODY, SECOND, made=True),
     family("by-client-to-prosody", "by-client", BOX, PROSODY, made=True),

@@ -68,6 +68,7 @@ class Family:
         roles, options = world.settings["roles"], world.settings
         self.world, self.outage, self.domains = world, options["outage"], (options["old"], options["new"])
         self.members, self.contacts = [], []
+        self.relations = [relation for relation in RELATIONS if str(relation) in options.get("relations", [str(relation)])]
         groups = itertools.groupby((r for r in roles if not r.startswith(("member", "new"))), lambda r: r.rstrip("0123456789"))
         for group, names in groups:
             self.contacts += [Contact(roles[name], group, number) for number, name in enumerate(names, start=1)]
@@ -100,7 +101,7 @@ class Family:
     def relation(self, member: Member, contact: Contact) -> Relation:
         # Four contacts of five members have them all, and every member has all sorts.
         place = 4 * contact.number + 3 * self.groups.index(contact.group) + member.number
-        relation = RELATIONS[place % len(RELATIONS)]
+        relation = self.relations[place % len(self.relations)]
         if relation.welcome and not contact.verifies:
             return RELATIONS[0]  # ejabberd has no pre-approval, and Prosody 0.12 forgets to act on it
         return relation

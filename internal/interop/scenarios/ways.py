@@ -68,6 +68,13 @@ async def by_domain(family: Family) -> None:
     await pibox(family, new, "move", "family", old, new)
 
 
+async def by_start(family: Family) -> None:
+    """One account of a box after the other, to another address of the same box."""
+    for member in family.members:
+        step(f"pibox move start {member.old['jid']} {member.new['jid']}")
+        await pibox(family, family.domains[1], "move", "start", member.old["jid"], member.new["jid"])
+
+
 @dataclasses.dataclass
 class Way:
     """`move` begins it. `plan` is the command that shows what it would do, where there is one; the job is at the new home's box then."""
@@ -79,5 +86,6 @@ class Way:
 
 WAYS = {
     "by-client": Way(by_client),
+    "start": Way(by_start, keeps=True),
     "domain": Way(by_domain, lambda family: ["move", "family", *family.domains, "--dry-run"], keeps=True),
 }
