@@ -84,7 +84,7 @@ def family(name: str, way: str, old: str, new: str, made: bool = False) -> Scena
 def popular(name: str) -> Scenario:
     """One member with many contacts on few servers: more than a server would verify of a stranger."""
     return movers(name, {"third": (THIRD, 24), "near": (BOX, 24)}, 1, False, {
-        "way": "start", "old": BOX, "new": MANTUA, "outage": None, "refuses": False, "relations": ["both", "to"]})
+        "way": "start", "old": BOX, "new": MANTUA, "outage": None, "refuses": False, "relations": ["both"]})
 
 
 def movers(name: str, contacts: dict[str, tuple[str, int]], members: int, made: bool, options: dict) -> Scenario:
