@@ -87,14 +87,20 @@ def popular(name: str) -> Scenario:
         "way": "start", "old": BOX, "new": MANTUA, "outage": None, "refuses": False, "relations": ["both"]})
 
 
-def movers(name: str, contacts: dict[str, tuple[str, int]], members: int, made: bool, options: dict) -> Scenario:
+def undone(name: str) -> Scenario:
+    contacts = {"third": (THIRD, 4), "near": (BOX, 4), "outage": (OUTAGE, 4), "prosody": (PROSODY, 4), "ejabberd": (EJABBERD, 4)}
+    return movers(name, contacts, 5, False, {
+        "way": "start", "old": BOX, "new": MANTUA, "outage": OUTAGE, "refuses": False}, script="family_undone.py")
+
+
+def movers(name: str, contacts: dict[str, tuple[str, int]], members: int, made: bool, options: dict, script: str = "family.py") -> Scenario:
     old, new = options["old"], options["new"]
     roles = {f"{group}{n}": domain for group, (domain, size) in contacts.items() for n in range(1, size + 1)}
     roles |= {f"member{n}": old for n in range(1, members + 1)}
     if made:
         roles |= {f"new{n}": new for n in range(1, members + 1)}
     refuses = {"hermit1": new} if options["refuses"] else {}
-    return Scenario(f"family-{name}", "family.py", roles, limit=120, by_prosody=False, refuses=refuses, options=options)
+    return Scenario(f"family-{name}", script, roles, limit=120, by_prosody=False, refuses=refuses, options=options)
 
 
 SCENARIOS = [
@@ -130,6 +136,7 @@ SCENARIOS = [
         by_prosody=False),
     family("domain-to-domain", "domain", VERONA, MANTUA),
     popular("popular"),
+    undone("undone"),
     family("by-client", "by-client", BOX, SECOND, made=True),
     family("by-client-from-prosody", "by-client", PROSODY, SECOND, made=True),
     family("by-client-to-prosody", "by-client", BOX, PROSODY, made=True),

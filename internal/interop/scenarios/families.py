@@ -87,6 +87,11 @@ class Family:
     def pairs(self):
         return itertools.product(self.members, self.contacts)
 
+    @property
+    def accounts(self) -> list[dict]:
+        """The members', old and new."""
+        return [role for member in self.members for role in (member.old, member.new)]
+
     def kin(self):
         """All members in front of all others."""
         return itertools.permutations(self.members, 2)
@@ -209,6 +214,10 @@ class Row:
     expected: Outcome
     found: tuple[Side, Side, Side, Side] | None = None
     wrong: list[str] = dataclasses.field(default_factory=list)
+    item: bool = True  # the new account has one of the contact
+
+    def __post_init__(self):
+        self.item = self.relation.item
 
     def look(self, clients: dict[str, Light]) -> None:
         """Reads the four sides that the clients show, and notes what differs."""

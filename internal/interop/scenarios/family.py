@@ -5,53 +5,38 @@ end every roster on every server is what the rule book (`relations.py`) says. Op
 """
 
 import dataclasses
-import time
 
-from belongings import lost
-from families import GROUP, Family, Member, Row, befriend, log_in, log_out, name_of, print_table, stands
-from light import Item, Light
+from checks import begin, finish, look, others_come, report, settle
+from families import Family, Row, log_in
+from light import Light
 from owner import plan_faults, status_faults
-from relations import answered, expected
-from steps import NS, World, check, run, step
-from ways import WAYS, Way
-
-MOVE = 20  # seconds that the servers may take, the outage's retries included
+from relations import answered
+from steps import World, run, step
+from ways import WAYS
 
 
 async def play(world: World) -> None:
-    family, began = Family(world), time.monotonic()
-    await befriend(family)
-    rows = [Row(member, contact, relation, expected(relation, contact.verifies, contact.refuses and world.settings["refuses"]))
-            for member, contact in family.pairs() for relation in [family.relation(member, contact)]]
+    family, rows, began = await begin(world)
+    way, faults = WAYS[world.settings["way"]], []
     if world.settings["way"] == "by-client":
         for row in rows:  # a client can hand no request over to another server
             row.expected.moved = dataclasses.replace(row.expected.moved, waits=False)
-    step(f"{len(family.members)} members and {len(family.contacts)} contacts stand to each other in {len(rows)} ways: "
-         f"{time.monotonic() - began:.1f} s")
     online = await log_in([c.role for c in family.contacts if c.online], presence=True)
     step(f"{len(online)} contacts are online, none of them where moves are verified")
     if family.outage:
         step(f"{family.outage} is down")
         world.control(f"stop {family.outage}")
-    way, faults = WAYS[world.settings["way"]], []
     if way.plan:
         step(f"pibox {' '.join(way.plan(family))} tells what will be")
         faults += await plan_faults(family, rows, *way.plan(family))
     await way.move(family)
 
-    clients = online | await log_in([role for m in family.members for role in (m.old, m.new)])
+    clients = online | await log_in(family.accounts)
     step("Every contact whose server is there has followed, or is asked")
     if family.outage:
-        await settle([row for row in rows if row.contact.group != "outage"], clients)
-        if way.plan:
-            faults += await status_faults(family, rows, waiting="outage")
-        step(f"{family.outage} is back, and its people follow too")
-        world.control(f"start {family.outage}")
+        faults += await outage(world, family, rows, clients)
     await settle(rows, clients)
-    clients |= await log_in([c.role for c in family.contacts if not c.online])
-    for client in clients.values():
-        if not client.available:
-            await client.come()
+    await others_come(family, clients)
     look(rows, clients)
     if way.plan:
         faults += await status_faults(family, rows)
@@ -59,48 +44,15 @@ async def play(world: World) -> None:
     if way.plan:
         faults += await status_faults(family, rows)
     faults += await finish(family, way, rows, clients)
-    step(f"{time.monotonic() - began:.1f} s in all\n")
-    print_table(rows)
-    wrong = sum(bool(row.wrong) for row in rows)
-    if wrong:
-        faults.append(f"{wrong} of {len(rows)} are not what they should be")
-    check(not faults, "\n".join(faults))
+    report(rows, faults, began)
 
 
-async def settle(rows: list[Row], clients: dict[str, Light]) -> None:
-    """Waits as long as the members' rosters do not show what is expected; what still differs then is told by the table."""
-    deadline = time.monotonic() + MOVE
-    for row in rows:
-        for role, shows in (row.member.new, row.moved), (row.member.old, row.left):
-            if not await clients[role["jid"]].until(lambda: shows(clients), max(deadline - time.monotonic(), 0.01)):
-                row.wrong.append("NOT IN TIME")
-                break
-
-
-def look(rows: list[Row], clients: dict[str, Light]) -> None:
-    """What the servers did by themselves, and what people are shown."""
-    for row in rows:
-        row.look(clients)
-        theirs, new, old = clients[row.contact.jid], row.member.new["jid"], row.member.old["jid"]
-        request = theirs.requests.get(new)
-        text = (request.findtext("c:status", "", NS) if request is not None else "").strip()
-        if row.expected.asked and old not in text:
-            row.wrong.append(f"NO TEXT {text!r}")
-        if theirs.told(old, new) != row.expected.told:
-            row.wrong.append("NOT TOLD" if row.expected.told else "TOLD")
-        if row.expected.how == "by itself" and theirs.told(row.contact.domain, old, new) != 1:
-            row.wrong.append("NO NOTICE")
-        names(row, clients)
-
-
-def names(row: Row, clients: dict[str, Light]) -> None:
-    """Both keep the name and the group that they gave the other one, under the new address too."""
-    mine = clients[row.member.new["jid"]].items.get(row.contact.jid, Item())
-    if row.relation.item and (mine.name, mine.groups) != (name_of(row.contact), {GROUP}):
-        row.wrong.append(f"NAMED {mine.name} {set(mine.groups)}")
-    theirs = clients[row.contact.jid].items.get(row.member.new["jid"], Item())
-    if row.expected.how == "by itself" and (theirs.name, theirs.groups) != (name_of(row.member), {GROUP}):
-        row.wrong.append(f"IS NAMED {theirs.name} {set(theirs.groups)}")
+async def outage(world: World, family: Family, rows: list[Row], clients: dict[str, Light]) -> list[str]:
+    await settle([row for row in rows if row.contact.group != "outage"], clients)
+    faults = await status_faults(family, rows, waiting="outage") if WAYS[world.settings["way"]].plan else []
+    step(f"{family.outage} is back, and its people follow too")
+    world.control(f"start {family.outage}")
+    return faults
 
 
 async def by_hand(rows: list[Row], clients: dict[str, Light]) -> None:
@@ -114,37 +66,6 @@ async def by_hand(rows: list[Row], clients: dict[str, Light]) -> None:
         if row.expected.new.sees:
             theirs.presence("subscribe", new)
     await settle(asked, clients)
-
-
-async def finish(family: Family, way: Way, rows: list[Row], clients: dict[str, Light]) -> list[str]:
-    """Everybody logs in anew: what counts is what the servers keep."""
-    for client in clients.values():
-        await client.settle()
-    for row in rows:
-        if clients[row.contact.jid].asked[row.member.new["jid"]] != row.expected.asked:
-            row.wrong.append(f"ASKED {clients[row.contact.jid].asked[row.member.new['jid']]} TIMES")
-    await log_out(clients)
-    clients = await log_in([role for m in family.members for role in (m.old, m.new)] + [c.role for c in family.contacts], presence=True)
-    for row in rows:
-        row.look(clients)
-    faults = [fault for member in family.members for fault in await family_faults(family, way, member, clients)]
-    await log_out(clients)
-    return faults
-
-
-async def family_faults(family: Family, way: Way, member: Member, clients: dict[str, Light]) -> list[str]:
-    """What a member does not have at the new address: his belongings, whom he blocks, and his family."""
-    mine = clients[member.new["jid"]]
-    faults = [] if way.keeps is None else await lost(mine, member.old["jid"], way.keeps)
-    blocked = {contact.jid for contact in family.contacts if family.relation(member, contact).block == "member"}
-    faults += [f"{member.name} does not block {jid} at the new address" for jid in blocked - await mine.blocked()]
-    for other in family.members:
-        has, wanted = stands(mine, other.new["jid"]), family.between(member, other)
-        if other is not member and has != wanted:
-            faults.append(f"{member.name} has {has} for {other.name} at the new address, not {wanted}")
-        elif other is not member and mine.items[other.new["jid"]].name != name_of(other):
-            faults.append(f"{member.name} lost the name of {other.name}")
-    return faults
 
 
 run(play)
