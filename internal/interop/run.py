@@ -73,7 +73,7 @@ def ordinary(name: str, old: str, **options) -> Scenario:
 def family(name: str, way: str, old: str, new: str, made: bool = False) -> Scenario:
     """Five members and forty contacts. `way`: how they move; `made`: the new accounts are there before."""
     prosody = BIDI if PROSODY in (old, new) else PROSODY
-    near, left = (BOX, SECOND) if old in BESIDE else (new, old)
+    near, left = (BOX, SECOND) if new in BESIDE else (new, old)
     contacts = {"third": (THIRD, 8), "near": (near, 6), "left": (left, 6), "outage": (OUTAGE, 4),
                 "prosody": (prosody, 7), "hermit": (prosody, 1), "ejabberd": (EJABBERD, 8)}
     trouble = way != "by-client"  # a client does not try again
@@ -135,6 +135,7 @@ SCENARIOS = [
         "romeo": PROSODY, "benvolio": PROSODY, "paris": PROSODY, "old": BOX, "new": SECOND},
         by_prosody=False),
     family("domain-to-domain", "domain", VERONA, MANTUA),
+    family("one-by-one", "start", BOX, MANTUA),
     popular("popular"),
     undone("undone"),
     family("by-client", "by-client", BOX, SECOND, made=True),

@@ -37,6 +37,8 @@ async def play(world: World) -> None:
         faults += await outage(world, family, rows, clients)
     await settle(rows, clients)
     await others_come(family, clients)
+    for row in rows:
+        row.look(clients)
     look(rows, clients)
     if way.plan:
         faults += await status_faults(family, rows)
