@@ -104,9 +104,11 @@ async def family_faults(family: Family, way: Way, member: Member, clients: dict[
     faults += [f"{member.name} does not block {jid} at the new address" for jid in blocked - await mine.blocked()]
     for other in family.members:
         has, wanted = stands(mine, other.new["jid"]), family.between(member, other)
-        if other is not member and has != wanted:
+        if other is member or wanted.sub != "both" and not way.together:
+            continue
+        if has != wanted:
             faults.append(f"{member.name} has {has} for {other.name} at the new address, not {wanted}")
-        elif other is not member and mine.items[other.new["jid"]].name != name_of(other):
+        elif mine.items[other.new["jid"]].name != name_of(other):
             faults.append(f"{member.name} lost the name of {other.name}")
     return faults
 

@@ -81,11 +81,12 @@ class Way:
 
     move: Callable[[Family], Awaitable[None]]
     plan: Callable[[Family], list[str]] | None = None
+    together: bool = False  # in one move; else a member who only sees another one is told of his move as any such contact is
     keeps: bool | None = None  # whether what members own moves along, and if so, whether the archive does
 
 
 WAYS = {
-    "by-client": Way(by_client),
+    "by-client": Way(by_client, together=True),
     "start": Way(by_start, keeps=True),
-    "domain": Way(by_domain, lambda family: ["move", "family", *family.domains, "--dry-run"], keeps=True),
+    "domain": Way(by_domain, lambda family: ["move", "family", *family.domains, "--dry-run"], together=True, keeps=True),
 }
