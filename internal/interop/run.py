@@ -90,7 +90,7 @@ def popular(name: str) -> Scenario:
 def undone(name: str) -> Scenario:
     contacts = {"third": (THIRD, 4), "near": (BOX, 4), "outage": (OUTAGE, 4), "prosody": (PROSODY, 4), "ejabberd": (EJABBERD, 4)}
     return movers(name, contacts, 5, False, {
-        "way": "start", "old": BOX, "new": MANTUA, "outage": OUTAGE, "refuses": False}, script="family_undone.py")
+        "way": "start", "old": BOX, "new": MANTUA, "outage": OUTAGE, "refuses": False, "welcomed": False}, script="family_undone.py")
 
 
 def movers(name: str, contacts: dict[str, tuple[str, int]], members: int, made: bool, options: dict, script: str = "family.py") -> Scenario:
@@ -135,6 +135,9 @@ SCENARIOS = [
         "romeo": PROSODY, "benvolio": PROSODY, "paris": PROSODY, "old": BOX, "new": SECOND},
         by_prosody=False),
     family("domain-to-domain", "domain", VERONA, MANTUA),
+    family("box-to-box", "file", BOX, SECOND),
+    family("prosody-to-box", "password", PROSODY, BOX),
+    family("box-to-prosody", "leaving", BOX, PROSODY, made=True),
     family("one-by-one", "start", BOX, MANTUA),
     popular("popular"),
     undone("undone"),

@@ -9,7 +9,7 @@ from relations import expected
 from steps import NS, World, check, step
 from ways import Way
 
-MOVE = 20  # seconds that the servers may take, the outage's retries included
+MOVE = 40  # seconds that the servers may take, the outage's retries included
 
 
 async def begin(world: World) -> tuple[Family, list[Row], float]:

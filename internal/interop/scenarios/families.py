@@ -68,6 +68,8 @@ class Family:
         roles, options = world.settings["roles"], world.settings
         self.world, self.outage, self.domains = world, options["outage"], (options["old"], options["new"])
         self.members, self.contacts = [], []
+        # Where a move is taken back: a request that is under way comes before its withdrawal, and uses a pre-approval up.
+        self.welcomed = options.get("welcomed", True)
         self.relations = [relation for relation in RELATIONS if str(relation) in options.get("relations", [str(relation)])]
         groups = itertools.groupby((r for r in roles if not r.startswith(("member", "new"))), lambda r: r.rstrip("0123456789"))
         for group, names in groups:
@@ -107,7 +109,7 @@ class Family:
         # Four contacts of five members have them all, and every member has all sorts.
         place = 4 * contact.number + 3 * self.groups.index(contact.group) + member.number
         relation = self.relations[place % len(self.relations)]
-        if relation.welcome and not contact.verifies:
+        if relation.welcome and not (contact.verifies and self.welcomed):
             return RELATIONS[0]  # ejabberd has no pre-approval, and Prosody 0.12 forgets to act on it
         return relation
 

@@ -40,10 +40,10 @@ async def play(world: World) -> None:
     for row in rows:
         row.look(clients)
     look(rows, clients)
-    if way.plan:
+    if way.status:
         faults += await status_faults(family, rows)
     await by_hand(rows, clients)
-    if way.plan:
+    if way.status:
         faults += await status_faults(family, rows)
     faults += await finish(family, way, rows, clients)
     report(rows, faults, began)
@@ -51,7 +51,7 @@ async def play(world: World) -> None:
 
 async def outage(world: World, family: Family, rows: list[Row], clients: dict[str, Light]) -> list[str]:
     await settle([row for row in rows if row.contact.group != "outage"], clients)
-    faults = await status_faults(family, rows, waiting="outage") if WAYS[world.settings["way"]].plan else []
+    faults = await status_faults(family, rows, waiting="outage") if WAYS[world.settings["way"]].status else []
     step(f"{family.outage} is back, and its people follow too")
     world.control(f"start {family.outage}")
     return faults

@@ -42,10 +42,8 @@ async def undo(family: Family) -> None:
 def taken_back(row: Row) -> None:
     """Everything is as it was, and the new account has nothing of the contact. Who was online has seen what he has seen."""
     seen = row.contact.online and row.contact.group != "outage"
-    # A request that is under way comes before its withdrawal, and uses a pre-approval up.
-    welcome = row.relation.welcome and row.contact.group != "outage"
     row.expected = dataclasses.replace(
-        row.expected, old=row.relation.contact, new=Side(approved=welcome), left=row.relation.member, moved=Side(),
+        row.expected, old=row.relation.contact, new=Side(), left=row.relation.member, moved=Side(),
         how="taken back", asked=row.expected.asked and seen, told=row.expected.told)
     row.item = False
 

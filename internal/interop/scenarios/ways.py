@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from families import GROUP, Family, Member, log_in, log_out, name_of
 from light import Light
@@ -75,11 +76,51 @@ async def by_start(family: Family) -> None:
         await pibox(family, family.domains[1], "move", "start", member.old["jid"], member.new["jid"])
 
 
+async def by_file(family: Family) -> None:
+    """From box to box: an export is imported under new addresses, and both boxes do their part."""
+    old, new = family.domains
+    path = str(Path(family.world.settings["control"]).with_name("family.xml"))
+    step(f"pibox export at {old}, pibox import at {new}")
+    await pibox(family, old, "export", *(member.old["jid"] for member in family.members), "--to", path)
+    await pibox(family, new, "import", path, "--to-domain", new)
+    step("pibox move leave there, pibox move start here")
+    for member in family.members:
+        await pibox(family, old, "move", "leave", member.old["jid"], member.new["jid"])
+    for member in family.members:
+        await pibox(family, new, "move", "start", member.old["jid"], member.new["jid"])
+
+
+async def by_password(family: Family) -> None:
+    """To a box, with nothing but the old addresses and passwords."""
+    step("pibox move bring, five times")
+    await asyncio.gather(*(_bring(family, member) for member in family.members))
+
+
+async def _bring(family: Family, member: Member) -> None:
+    transfer = await pibox(family, family.domains[1], "move", "bring", member.old["jid"], member.new["jid"], *_there(member.old),
+                           typed=member.old["password"] + "\n")
+    member.new["password"] = transfer["password"]
+
+
+async def by_leaving(family: Family) -> None:
+    """From a box to any other server, where new accounts wait."""
+    step("pibox move leave --build, five times")
+    await asyncio.gather(*(pibox(
+        family, family.domains[0], "move", "leave", member.old["jid"], member.new["jid"], "--build", *_there(member.new),
+        typed=member.new["password"] + "\n") for member in family.members))
+
+
+def _there(role: dict) -> list[str]:
+    """Where an account's server is, in a world whose clients ask no DNS."""
+    return ["--password-stdin", "--server", f"{role['host']}:{role['direct_tls']}", "--direct-tls"]
+
+
 @dataclasses.dataclass
 class Way:
-    """`move` begins it. `plan` is the command that shows what it would do, where there is one; the job is at the new home's box then."""
+    """`move` begins it. `plan` is the command that shows what it would do, where there is one; `status`: the new home's box has a job."""
 
     move: Callable[[Family], Awaitable[None]]
+    status: bool = False
     plan: Callable[[Family], list[str]] | None = None
     together: bool = False  # in one move; else a member who only sees another one is told of his move as any such contact is
     keeps: bool | None = None  # whether what members own moves along, and if so, whether the archive does
@@ -87,6 +128,9 @@ class Way:
 
 WAYS = {
     "by-client": Way(by_client, together=True),
-    "start": Way(by_start, keeps=True),
-    "domain": Way(by_domain, lambda family: ["move", "family", *family.domains, "--dry-run"], together=True, keeps=True),
+    "start": Way(by_start, status=True, keeps=True),
+    "file": Way(by_file, status=True, keeps=True),
+    "password": Way(by_password, status=True, keeps=True),
+    "leaving": Way(by_leaving, keeps=False),
+    "domain": Way(by_domain, True, lambda family: ["move", "family", *family.domains, "--dry-run"], together=True, keeps=True),
 }
