@@ -97,22 +97,17 @@ async def by_password(family: Family) -> None:
 
 
 async def _bring(family: Family, member: Member) -> None:
-    transfer = await pibox(family, family.domains[1], "move", "bring", member.old["jid"], member.new["jid"], *_there(member.old),
-                           typed=member.old["password"] + "\n")
-    member.new["password"] = transfer["password"]
+    done = await pibox(family, family.domains[1], "move", "bring", member.old["jid"], member.new["jid"], "--password-stdin",
+                       typed=member.old["password"] + "\n")
+    member.new["password"] = done["transfer"]["password"]
 
 
 async def by_leaving(family: Family) -> None:
     """From a box to any other server, where new accounts wait."""
     step("pibox move leave --build, five times")
     await asyncio.gather(*(pibox(
-        family, family.domains[0], "move", "leave", member.old["jid"], member.new["jid"], "--build", *_there(member.new),
+        family, family.domains[0], "move", "leave", member.old["jid"], member.new["jid"], "--build", "--password-stdin",
         typed=member.new["password"] + "\n") for member in family.members))
-
-
-def _there(role: dict) -> list[str]:
-    """Where an account's server is, in a world whose clients ask no DNS."""
-    return ["--password-stdin", "--server", f"{role['host']}:{role['direct_tls']}", "--direct-tls"]
 
 
 @dataclasses.dataclass
