@@ -40,7 +40,7 @@ def report(rows: list[Row], faults: list[str], began: float) -> None:
     wrong = sum(bool(row.wrong) for row in rows)
     if wrong:
         faults.append(f"{wrong} of {len(rows)} are not what they should be")
-    check(not faults, "\n".join(faults))
+    check(not faults, "\n".join(dict.fromkeys(faults)))  # each once
 
 
 async def settle(rows: list[Row], clients: dict[str, Light]) -> None:

@@ -59,5 +59,6 @@ async def _status_faults(family: Family, rows: list[Row], waiting: str) -> list[
         if row.contact.group == waiting and not wanted & {"kept", "told"}:
             wanted = {"sending", "unreachable"}
         if contact.get("state") not in wanted:
-            faults.append(f"status: {row.contact.name} of {row.member.name} ({row.relation}) is {' or '.join(wanted)}, not {contact}")
+            said_of = f"{contact.get('state')} ({contact.get('detail')})"
+            faults.append(f"status: {row.contact.name} of {row.member.name} ({row.relation}) is {' or '.join(wanted)}, not {said_of}")
     return faults
