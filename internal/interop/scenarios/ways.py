@@ -12,6 +12,7 @@ from product import pibox
 from steps import NS, step
 
 MOVED = NS["moved"]
+TRANSFERS = 4  # at a time, by one box
 
 
 async def by_client(family: Family) -> None:
@@ -93,21 +94,28 @@ async def by_file(family: Family) -> None:
 async def by_password(family: Family) -> None:
     """To a box, with nothing but the old addresses and passwords."""
     step("pibox move bring, five times")
-    await asyncio.gather(*(_bring(family, member) for member in family.members))
+    gate = asyncio.Semaphore(TRANSFERS)
+    await asyncio.gather(*(_bring(family, member, gate) for member in family.members))
 
 
-async def _bring(family: Family, member: Member) -> None:
-    done = await pibox(family, family.domains[1], "move", "bring", member.old["jid"], member.new["jid"], "--password-stdin",
-                       typed=member.old["password"] + "\n")
+async def _bring(family: Family, member: Member, gate: asyncio.Semaphore) -> None:
+    async with gate:
+        done = await pibox(family, family.domains[1], "move", "bring", member.old["jid"], member.new["jid"], "--password-stdin",
+                           typed=member.old["password"] + "\n")
     member.new["password"] = done["transfer"]["password"]
 
 
 async def by_leaving(family: Family) -> None:
     """From a box to any other server, where new accounts wait."""
     step("pibox move leave --build, five times")
-    await asyncio.gather(*(pibox(
-        family, family.domains[0], "move", "leave", member.old["jid"], member.new["jid"], "--build", "--password-stdin",
-        typed=member.new["password"] + "\n") for member in family.members))
+    gate = asyncio.Semaphore(TRANSFERS)
+    await asyncio.gather(*(_leave(family, member, gate) for member in family.members))
+
+
+async def _leave(family: Family, member: Member, gate: asyncio.Semaphore) -> None:
+    async with gate:
+        await pibox(family, family.domains[0], "move", "leave", member.old["jid"], member.new["jid"], "--build", "--password-stdin",
+                    typed=member.new["password"] + "\n")
 
 
 @dataclasses.dataclass
