@@ -61,7 +61,6 @@ async def by_hand(rows: list[Row], clients: dict[str, Light]) -> None:
     asked = [row for row in rows if row.expected.asked]
     step(f"{len(asked)} requests are answered by hand")
     for row in asked:
-        row.wrong = [word for word in row.wrong if word != "NOT IN TIME"]
         theirs, new = clients[row.contact.jid], row.member.new["jid"]
         theirs.presence("unsubscribed" if row.contact.declines else "subscribed", new)
         row.expected = answered(row.relation, row.expected, not row.contact.declines)
