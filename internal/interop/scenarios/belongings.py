@@ -6,7 +6,8 @@ from light import Light
 from steps import NS
 
 NODES = "urn:xmpp:bookmarks:1", "http://jabber.org/protocol/nick"
-PRIVATE = "urn:example:interop:diary"
+DIARY = "urn:example:interop:diary"
+NOTES = "storage:rosternotes"  # private data, of a name that a client knows to ask for (XEP-0145)
 ARCHIVE = "urn:xmpp:mam:2"
 LETTERS = 3
 
@@ -16,8 +17,8 @@ async def give(client: Light, friend: str) -> None:
     await client.ask("set", f"<vCard xmlns='vcard-temp'><FN>{own}</FN></vCard>")
     for node in NODES:
         await client.ask("set", f"<pubsub xmlns='{NS['pubsub']}'><publish node='{node}'><item id='one'>"
-                                f"<own xmlns='{PRIVATE}'>{own}</own></item></publish></pubsub>")
-    await client.ask("set", f"<query xmlns='jabber:iq:private'><own xmlns='{PRIVATE}'>{own}</own></query>")
+                                f"<own xmlns='{DIARY}'>{own}</own></item></publish></pubsub>")
+    await client.ask("set", f"<query xmlns='jabber:iq:private'><storage xmlns='{NOTES}'>{own}</storage></query>")
     for number in range(LETTERS):
         client.tell(f"<message to='{friend}' type='chat'><body>letter {number} {own}</body></message>")
     await client.settle()
@@ -26,7 +27,7 @@ async def give(client: Light, friend: str) -> None:
 async def lost(client: Light, old: str, letters: bool) -> list[str]:
     """What the account does not have of what the old address had. `letters`: those should have come, too."""
     own, faults = f"of {old} ♥ <&>", []
-    asked = [("profile", "<vCard xmlns='vcard-temp'/>"), ("private data", f"<query xmlns='jabber:iq:private'><own xmlns='{PRIVATE}'/></query>")]
+    asked = [("profile", "<vCard xmlns='vcard-temp'/>"), ("private data", f"<query xmlns='jabber:iq:private'><storage xmlns='{NOTES}'/></query>")]
     asked += [(f"node {node}", f"<pubsub xmlns='{NS['pubsub']}'><items node='{node}'/></pubsub>") for node in NODES]
     for what, question in asked:
         reply = await client.ask("get", question, refused=True)
