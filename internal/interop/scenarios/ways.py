@@ -124,16 +124,17 @@ class Way:
 
     move: Callable[[Family], Awaitable[None]]
     status: bool = False
+    client: bool = False  # the new home's part is done by one: it can not hand over requests that wait, and its server minds no refusal
     plan: Callable[[Family], list[str]] | None = None
     together: bool = False  # in one move; else a member who only sees another one is told of his move as any such contact is
     keeps: bool | None = None  # whether what members own moves along, and if so, whether the archive does
 
 
 WAYS = {
-    "by-client": Way(by_client, together=True),
+    "by-client": Way(by_client, client=True, together=True),
     "start": Way(by_start, status=True, keeps=True),
     "file": Way(by_file, status=True, keeps=True),
     "password": Way(by_password, status=True, keeps=True),
-    "leaving": Way(by_leaving, keeps=False),
-    "domain": Way(by_domain, True, lambda family: ["move", "family", *family.domains, "--dry-run"], together=True, keeps=True),
+    "leaving": Way(by_leaving, client=True, keeps=False),
+    "domain": Way(by_domain, status=True, plan=lambda family: ["move", "family", *family.domains, "--dry-run"], together=True, keeps=True),
 }
