@@ -56,8 +56,12 @@ class Server:
                     raise RuntimeError(f"{self.domain} does not listen on {self.address}:{port}:\n{self.words()}")
                 time.sleep(0.05)
 
-    def create_accounts(self, accounts: dict[str, str]) -> None:
-        """For servers whose accounts are made while they run."""
+    def create_accounts(self, domain: str, accounts: dict[str, str]) -> None:
+        """For servers whose accounts are made while they run. `domain` is one of those that it serves."""
+
+    def own_command(self) -> list[str]:
+        """The beginning of the server's own commands, where it has such."""
+        return []
 
     def export(self) -> list[Path]:
         """Ends the server and writes its accounts as it would for another one (XEP-0227)."""
@@ -118,10 +122,14 @@ class Prosody(Server):
         self._config = self.folder / "prosody.cfg.lua"
         components = "".join(f'Component "{jid}"\n\tcomponent_secret = "{secret}"\n'
                              for jid, secret in settings["components"].items())
+        more = ('"s2s_bidi";' if settings["bidi"] else "") + ('"firewall";' if settings["refusals"] else "")
         self._config.write_text(self._fill("prosody.cfg.lua", {
-            **settings, "insecure": insecure, "more_modules": '"s2s_bidi";' if settings["bidi"] else "",
+            **settings, "insecure": insecure, "more_modules": more,
             "components": components,
         }))
+        (self.folder / "firewall.pfw").write_text("".join(
+            f"KIND: presence\nTYPE: subscribe\nTO: {jid}\nFROM: <*>@{stranger}\nBOUNCE=policy-violation (no requests from there)\n\n"
+            for jid, stranger in settings["refusals"].items()))
         store = self.folder / "data" / _prosody_name(self.domain) / "accounts"
         store.mkdir(parents=True)
         for localpart, password in accounts.items():
@@ -235,35 +243,47 @@ class Pibox(Server):
     def configure(self, settings, accounts):
         self._config = self.folder / "pibox.toml"
         dialback = "true" if settings["insecure"] else "false"
-        self._config.write_text(self._fill("pibox.toml", {**settings, "dialback": dialback}))
+        certificates = {self.domain: settings["certificate"], **settings["beside"]}
+        self._config.write_text(self._fill("pibox.toml", {
+            **settings, "dialback": dialback, "domains": ", ".join(f'"{domain}"' for domain in certificates),
+            "tables": "\n".join(_certificate_table(domain, Path(path)) for domain, path in certificates.items()),
+        }))
 
     def command(self):
         return [str(self._program), "serve", "--config", str(self._config)]
 
     def wait_ready(self):
+        """Its ports answer a moment before its commands do."""
         super().wait_ready()
-        deadline = time.monotonic() + START_LIMIT  # its ports are open a moment before commands are taken
-        while subprocess.run([str(self._program), "user", "list", "--config", str(self._config)], capture_output=True).returncode:
+        deadline = time.monotonic() + START_LIMIT
+        while subprocess.run([*self.own_command(), "user", "list"], capture_output=True, timeout=START_LIMIT).returncode != 0:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self.domain} takes no commands:\n{self.words()}")
             time.sleep(0.05)
 
-    def create_accounts(self, accounts):
+    def create_accounts(self, domain, accounts):
         for localpart, password in accounts.items():
-            subprocess.run(
-                [str(self._program), "user", "add", f"{localpart}@{self.domain}", "--password-stdin",
-                 "--config", str(self._config)],
-                input=password + "\n", text=True, check=True, capture_output=True, timeout=START_LIMIT,
+            done = subprocess.run(
+                [*self.own_command(), "user", "add", f"{localpart}@{domain}", "--password-stdin"],
+                input=password + "\n", text=True, capture_output=True, timeout=START_LIMIT,
             )
+            if done.returncode != 0:
+                raise RuntimeError(f"{localpart}@{domain} was not made: {done.stderr}")
 
+    def own_command(self):
+        return [str(self._program), "--config", str(self._config)]
 
     def import_file(self, path: Path) -> dict:
         """What the program says of an import."""
-        done = subprocess.run([str(self._program), "import", str(path), "--json", "--config", str(self._config)],
+        done = subprocess.run([*self.own_command(), "import", str(path), "--json"],
                               text=True, capture_output=True, timeout=START_LIMIT)
         if done.returncode:
             raise RuntimeError(f"{path} was not imported:\n{done.stdout}{done.stderr}")
         return json.loads(done.stdout)
+
+
+def _certificate_table(domain: str, chain: Path) -> str:
+    return f'[[tls.certificate]]\ndomain = "{domain}"\nchain = "{chain}"\nkey = "{chain.with_suffix(".key")}"\n'
 
 
 def _prosody_name(text: str) -> str:
