@@ -8,7 +8,7 @@ GO      ?= go
 # A build depends on the sources and VERSION alone: no paths, no time, no build id.
 BUILDFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 # 15 MB is the most that the program may take on a card.
-MAXSIZE := 15000000
+MAXSIZE := 15728640
 
 ARCHS := amd64 arm64 armv7 armv6
 DIST  := $(addprefix dist/pibox-linux-,$(ARCHS))
