@@ -173,7 +173,7 @@ func insist(ctx context.Context, do func(ctx context.Context) error) error {
 		if err == nil || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
-		if errors.As(err, &told) && slices.Contains([]admin.Code{admin.CodeInvalid, admin.CodeNotFound, admin.CodeExists, admin.CodeForbidden, admin.CodeUnknown}, told.Code) {
+		if !errors.As(err, &told) || !slices.Contains([]admin.Code{admin.CodeNotRunning, admin.CodeBroken, admin.CodeBusy, admin.CodeFailed, admin.CodeInternal}, told.Code) {
 			return err
 		}
 		select {
