@@ -24,12 +24,13 @@ type ending struct {
 	asked  map[[2]string]bool             // account and who asks him
 	blocks map[[2]string]bool
 	here   map[string]bool // accounts
+	owners map[string]bool // of contacts
 	steps  map[[2]string]store.MoveContact
 }
 
 func newEnding() *ending {
 	return &ending{
-		roster: map[[2]string]store.RosterItem{}, asked: map[[2]string]bool{}, blocks: map[[2]string]bool{}, here: map[string]bool{},
+		roster: map[[2]string]store.RosterItem{}, asked: map[[2]string]bool{}, blocks: map[[2]string]bool{}, here: map[string]bool{}, owners: map[string]bool{},
 		steps: map[[2]string]store.MoveContact{},
 	}
 }
@@ -88,14 +89,20 @@ func (e *ending) readAccounts(tx *store.Tx) {
 		e.here[name] = true
 		e.say("account %s closed %t", name, acc.Closed != nil)
 		for o := range store.LogOf(tx, store.Range{Account: name}) {
-			e.say("archive %s role %d from %s to %s: %s", name, o.Role, attribute(o.Stanza, "from"), attribute(o.Stanza, "to"), body(o.Stanza))
+			e.say("archive %s role %d from %s to %s: %.200s", name, o.Role, attribute(o.Stanza, "from"), attribute(o.Stanza, "to"), body(o.Stanza))
 		}
 	}
 	for key, it := range store.Roster.All(tx) {
 		if p := pairOf(key); !it.Removed {
 			e.roster[p] = it
+			e.owners[p[0]] = true
 			e.say("roster %s %s %s ask %t approved %t name %q groups %q", p[0], p[1], it.Sub, it.Ask, it.Approved, it.Name, it.Groups)
 		}
+	}
+	for name := range e.here {
+		_, card := store.VCards.Get(tx, name)
+		e.say("account %s has %d private elements, card %t, %d nodes and items", name, store.Private.Count(tx, name), card, store.PEPStamps.Count(tx, name))
+		e.here[name] = true
 	}
 	for key, p := range store.Pending.All(tx) {
 		e.asked[pairOf(key)] = true
@@ -173,6 +180,11 @@ func (e *ending) sane(c *cast) (wrong []error) {
 			bad("%s let %s in, and is asked about him", p[0], p[1])
 		}
 	}
+	for who := range e.owners {
+		if !e.here[who] {
+			bad("%s has contacts, and is no account", who)
+		}
+	}
 	for i, l := range e.lines[:max(0, len(e.lines)-1)] {
 		if e.lines[i+1] == l && strings.HasPrefix(l, "archive ") {
 			bad("twice: %s", l)
@@ -188,6 +200,26 @@ func forged(c *cast, p [2]string) bool {
 		return t.Kind == "forgotten" && (strings.HasSuffix(p[0], "@"+domainOld) || strings.HasSuffix(p[1], "@"+domainOld)) &&
 			(name(p[0]) == t.Member && name(p[1]) == t.Contact || name(p[1]) == t.Member && name(p[0]) == t.Contact)
 	})
+}
+
+// apart is an ending without what is said of two members, but for what their new addresses are to each other.
+func (c *cast) apart(e *ending) *ending {
+	out := newEnding()
+	for _, l := range e.lines {
+		old, new := 0, 0
+		for _, m := range append([]string{friar}, c.Members...) {
+			if strings.Contains(l, m+"@"+domainNew) {
+				new++
+			}
+			if strings.Contains(l, m+"@"+domainOld) {
+				old++
+			}
+		}
+		if old+new < 2 || (strings.HasPrefix(l, "roster ") && old == 0) {
+			out.lines = append(out.lines, l)
+		}
+	}
+	return out
 }
 
 // differences tells what one ending has, and how often, that the other has not.

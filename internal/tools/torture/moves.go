@@ -22,6 +22,7 @@ type moveRun struct {
 	state  *state
 	houses [2]*house // of the family, and of the contacts
 	salted testclient.SaltCache
+	export []byte // of an account that is on neither box
 	cast   *cast
 	ends   map[string]*ending // without cuts, by script
 	cuts   int
@@ -111,8 +112,13 @@ func (r *moveRun) build(ctx context.Context) error {
 		if err := b.Start(ctx); err != nil {
 			return err
 		}
-		if _, err := b.Admin().UserAdd(ctx, admin.UserAddRequest{User: template + "@" + domainOther, Password: password}); i == 1 && err != nil {
-			return err
+		if i == 1 {
+			if _, err := b.Admin().UserAdd(ctx, admin.UserAddRequest{User: template, Password: password}); err != nil {
+				return err
+			}
+			if r.export, err = exported(ctx, b); err != nil {
+				return err
+			}
 		}
 		b.Stop()
 		if err := os.Rename(filepath.Join(b.Dir, "data"), r.blank(i)); err != nil {
@@ -143,12 +149,9 @@ func (r *moveRun) random(n int, purpose uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(r.state.Seed, uint64(n)<<16|purpose))
 }
 
-// perCast is how many rounds a cast plays.
-const perCast = 10
-
 func (r *moveRun) round(ctx context.Context) error {
-	if r.cast == nil || r.state.Round%perCast == 0 {
-		rng := r.random(r.state.Round/perCast, 1<<14)
+	if r.cast == nil || r.state.Round%r.perBox == 0 {
+		rng := r.random(r.state.Round/r.perBox, 1<<14)
 		r.cast, r.ends = newCast(rng), map[string]*ending{}
 		if err := r.cast.write(rng, [2]string{r.blank(0), r.blank(1)}, [2]string{r.begin(0), r.begin(1)}); err != nil {
 			return err
@@ -173,7 +176,11 @@ func (r *moveRun) round(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	if s.same {
-		if diff := differences(r.ends[s.name], end); diff != "" {
+		without, with := r.ends[s.name], end
+		if s.apart {
+			without, with = r.cast.apart(without), r.cast.apart(with)
+		}
+		if diff := differences(without, with); diff != "" {
 			return fmt.Errorf("%s: it did not come to the same end:%s", s.name, diff)
 		}
 	}
