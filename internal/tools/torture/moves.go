@@ -208,6 +208,9 @@ func (r *moveRun) check(h *house) error {
 }
 
 func (r *moveRun) summary() {
+	if r.quiet {
+		return
+	}
 	took := time.Since(r.began)
 	longest := time.Duration(0)
 	for _, d := range r.rest {

@@ -179,7 +179,7 @@ func (p *play) answers(ctx context.Context) error {
 
 // expected tells where an end without power cuts is not what docs/moved.md says.
 func (c *cast) expected(s script, e *ending) (wrong []error) {
-	if strings.Contains(s.name, "back") {
+	if strings.Contains(s.name, "back") || strings.Contains(s.name, "import") {
 		return nil
 	}
 	answered := !strings.Contains(s.name, "look")
