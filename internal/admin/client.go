@@ -117,12 +117,6 @@ func (c *Client) Authority(ctx context.Context, req AuthorityRequest) (Authority
 	return Do[AuthorityResponse](ctx, c, methodAuthority, req, nil)
 }
 
-// Backup implements API. What was written to w is a backup only when the
-// error is nil.
-func (c *Client) Backup(ctx context.Context, req BackupRequest, w io.Writer) (BackupResponse, error) {
-	return Do[BackupResponse](ctx, c, methodBackup, req, w)
-}
-
 // Export implements API. What was written to w is whole only when the error is
 // nil.
 func (c *Client) Export(ctx context.Context, req ExportRequest, w io.Writer) (ExportResponse, error) {

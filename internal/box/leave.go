@@ -238,10 +238,10 @@ func (l *leaving) note(c client.Contact, why string, step store.MoveStep) error 
 		now, ok := store.MoveContacts.Get(tx, key)
 		job, there := store.MoveJobs.Get(tx, l.new.String())
 		switch {
-		case !there || job.State != store.MoveRunning:
+		case !there || job.State != store.MoveRunning && job.State != store.MoveDone:
 			return errors.New("the move was cancelled")
-		case !ok || now.Step == step && now.Failure == why:
-			return nil
+		case !ok || now.Step == store.StepFollowed || now.Step == step && now.Failure == why:
+			return nil // that he gave the old address up may be known before the session knows that he took the new one
 		}
 		now.Step, now.Failure, now.Since = step, why, time.Now().UTC()
 		store.MoveContacts.Put(tx, key, now)

@@ -74,7 +74,8 @@ func (b *Box) ConfigFile() string { return filepath.Join(b.Dir, "pibox.toml") }
 // Admin is the way in for administration.
 func (b *Box) Admin() *admin.Client { return admin.NewClient(filepath.Join(b.Dir, "admin.sock")) }
 
-func (b *Box) writeConfig() error {
+// WriteConfig writes the configuration file, as Launch does.
+func (b *Box) WriteConfig() error {
 	tables := map[string]string{
 		"log": "",
 		"c2s": fmt.Sprintf("listen = [%q]\nlisten_tls = [%q]\n", b.Addr(), b.Host+":5223"),
@@ -98,7 +99,7 @@ func (b *Box) Launch() error {
 	if err := os.MkdirAll(b.Dir, 0o700); err != nil {
 		return err
 	}
-	if err := b.writeConfig(); err != nil {
+	if err := b.WriteConfig(); err != nil {
 		return err
 	}
 	if b.log == nil {
