@@ -1,16 +1,19 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"pibox/internal/admin"
+	"pibox/internal/backup"
 	"pibox/internal/store"
 	"pibox/internal/xmpp/frame"
 )
@@ -57,10 +60,25 @@ func (e *ending) look(ctx context.Context, h *house) error {
 		return err
 	}
 	path := filepath.Join(h.Dir, "look.db")
-	if err := os.WriteFile(path, raw.Bytes(), 0o600); err != nil {
+	loader, err := store.NewLoader(path)
+	if err != nil {
 		return err
 	}
-	return errors.Join(e.read(path), os.Remove(path))
+	_, _, err = backup.Read(&raw, onlyRecords{loader})
+	return errors.Join(err, loader.Close(), e.read(path), os.Remove(path))
+}
+
+// onlyRecords is a backup.Sink that takes the database of a backup.
+type onlyRecords struct{ *store.Loader }
+
+func (onlyRecords) Begin(backup.Manifest) error { return nil }
+
+func (o onlyRecords) Entry(part, _ string, _ int64, r *bufio.Reader) error {
+	if part == backup.PartDatabase {
+		return o.Load(r)
+	}
+	_, err := io.Copy(io.Discard, r)
+	return err
 }
 
 // read takes in a database, which nobody else has open.

@@ -51,6 +51,7 @@ func scripts() []script {
 		{"members move one by one", endApart, steps{(*play).oneByOne, answers, (*play).oneByOne}},
 		{"a family moves and takes it back", endUndone, steps{family, answers, (*play).undo}},
 		{"an account is imported", endAny, steps{(*play).imports}},
+		{"a box is restored", endAny, steps{(*play).restores}},
 		{"a family takes a move back midway", endAny, steps{(*play).familyUndoes}},
 	}
 }
