@@ -79,7 +79,7 @@ func AddContact(tx *store.Tx, new, contact xmpp.JID, c store.MoveContact) error 
 func Told(tx *store.Tx, new, contact xmpp.JID) {
 	key := store.Key(new.String(), contact.Bare().String())
 	if c, ok := store.MoveContacts.Get(tx, key); ok && c.Step == store.StepToTell {
-		c.Step, c.Since = store.StepTold, time.Now().UTC()
+		c.Step, c.Since, c.Told = store.StepTold, time.Now().UTC(), true
 		store.MoveContacts.Put(tx, key, c)
 	}
 }

@@ -144,7 +144,7 @@ func (m *Moved) claim(job store.MoveJob, who xmpp.JID, c store.MoveContact) [][]
 // carryPending shows the owner, at the new address, a request that waited at the old one.
 func (m *Moved) carryPending(tx *store.Tx, out *xmpp.Out, new, who xmpp.JID, c *store.MoveContact) error {
 	item, _ := m.needs.Roster.Item(tx, new, who)
-	if c.Pending == nil || item.Sub.From() || store.Pending.Has(tx, store.Key(new.String(), who.String())) {
+	if c.Pending == nil || c.Carried || item.Sub.From() || store.Pending.Has(tx, store.Key(new.String(), who.String())) {
 		return nil
 	}
 	st, err := xmpp.ParseStanza(c.Pending)
@@ -173,16 +173,19 @@ func (m *Moved) tellByOld(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, w
 	if c.Step == store.StepAsked {
 		next = store.StepAsked // the request goes out as well
 	}
-	if acc, ok := store.Accounts.Get(tx, from.String()); !m.r.IsLocal(from.Domain) || !ok || acc.Closed != nil {
+	switch acc, ok := store.Accounts.Get(tx, from.String()); {
+	case c.Told:
+	case !m.r.IsLocal(from.Domain) || !ok || acc.Closed != nil:
 		if next == store.StepTold {
 			next = store.StepToTell
 		}
-	} else {
+	default:
 		lang := m.boxLanguage()
 		x := xmpp.NewXML("message").Attr("type", "chat").Attr("from", from.String()).Attr("to", who.String()).Attr("id", newMessageID()).Attr("xml:lang", lang)
 		if err := m.needs.Messages.Say(tx, out, xmpp.Make(x.Leaf("body", "", sayMoved(lang, from.String(), new.String())).Bytes())); err != nil {
 			return err
 		}
+		c.Told = true
 	}
 	c.Step, c.Since = next, time.Now().UTC()
 	store.MoveContacts.Put(tx, key, c)

@@ -41,6 +41,7 @@ type options struct {
 	from   int
 	dir    string
 	load   time.Duration
+	moves  bool
 	quiet  bool
 }
 
@@ -54,14 +55,18 @@ func main() {
 	flag.IntVar(&o.from, "from", 0, "go on from this `round` of the folder (-1: the last)")
 	flag.StringVar(&o.dir, "dir", "", "`folder` for databases and expectations (\"\": one of its own, removed when all is well)")
 	flag.DurationVar(&o.load, "load", time.Second, "the longest time under load before a cut")
+	flag.BoolVar(&o.moves, "moves", false, "a family moves in each round, and its contacts live on a second box")
 	prove := flag.Bool("prove", false, "show that faults are found: build some in, and fail unless each is")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := error(nil)
-	if *prove {
+	switch {
+	case *prove:
 		err = proveAll(ctx, o)
-	} else {
+	case o.moves:
+		err = tortureMoves(ctx, o)
+	default:
 		_, err = torture(ctx, o)
 	}
 	if err != nil {
