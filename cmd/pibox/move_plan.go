@@ -66,6 +66,9 @@ func (a *app) printPlan(p admin.MovePlan) error {
 	if !p.Announced {
 		fmt.Fprintf(a.out, "  %s is not known to announce the move: until it does, everybody has to approve.\n", p.Old)
 	}
+	if p.ArchiveStays {
+		fmt.Fprintf(a.out, "  %s\n", archiveStays(p.Old, p.New))
+	}
 	count := map[string]int{}
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	for _, c := range p.Contacts {
@@ -87,6 +90,11 @@ func (a *app) printPlan(p admin.MovePlan) error {
 		fmt.Fprintf(a.out, "  %s.\n", strings.Join(sum, ", "))
 	}
 	return nil
+}
+
+// archiveStays is for who would lose the messages when the old account is closed.
+func archiveStays(old, new string) string {
+	return fmt.Sprintf("The messages of %s stay there: some were imported, and are older than messages of %s that came before. 'pibox export %s' saves them.", old, new, old)
 }
 
 // prospect is a word of a plan as a person says it of several.

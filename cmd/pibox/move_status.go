@@ -83,6 +83,9 @@ func (a *app) printMove(mv admin.Move) error {
 	if mv.Unverified {
 		fmt.Fprintln(a.out, "  The old address is not known to announce the move: everybody has to approve.")
 	}
+	if mv.ArchiveStays && !mv.Closed {
+		fmt.Fprintf(a.out, "  %s\n", archiveStays(mv.Old, mv.New))
+	}
 	if line := a.forwarding(mv); line != "" {
 		fmt.Fprintf(a.out, "  %s\n", line)
 	}

@@ -18,11 +18,13 @@ type MovePlanResponse struct {
 
 // MovePlan is what a move would do.
 type MovePlan struct {
-	Old       string            `json:"old"`
-	New       string            `json:"new"`
-	Exists    bool              `json:"exists,omitempty"` // there is an account at the new address already
-	Announced bool              `json:"announced"`        // contacts' servers can verify it, or will be able to
-	Contacts  []MovePlanContact `json:"contacts"`
+	Old       string `json:"old"`
+	New       string `json:"new"`
+	Exists    bool   `json:"exists,omitempty"` // there is an account at the new address already
+	Announced bool   `json:"announced"`        // contacts' servers can verify it, or will be able to
+	// ArchiveStays: the messages stay in the old account, as those of the new one are older, in part, than some that were imported there.
+	ArchiveStays bool              `json:"archive_stays,omitempty"`
+	Contacts     []MovePlanContact `json:"contacts"`
 }
 
 // MovePlanContact is one contact in a plan.
@@ -100,6 +102,7 @@ type Move struct {
 	ForwardsUntil time.Time     `json:"forwards_until,omitzero"`
 	Closed        bool          `json:"closed,omitempty"`
 	ThenClose     bool          `json:"then_close,omitempty"`
+	ArchiveStays  bool          `json:"archive_stays,omitempty"` // in the old account, until that is closed
 	Contacts      []MoveContact `json:"contacts"`
 }
 

@@ -197,6 +197,9 @@ func (d *Daemon) UserRemove(_ context.Context, req admin.UserRemoveRequest) (res
 
 // Forward closes an account that moved: from now on it only tells its contacts where it went.
 func (b *Box) Forward(account xmpp.JID) error {
+	if err := b.Moved.InheritRest(account); err != nil {
+		return err
+	}
 	return b.Router.Update(func(tx *store.Tx, out *xmpp.Out) error {
 		if err := b.Moved.Close(tx, account); err != nil {
 			return err

@@ -26,7 +26,7 @@ func toldMove(err error) error {
 		return admin.Errorf(admin.CodeFailed, "%v: contacts' servers would not verify it, and every contact had to approve", err).
 			Then("Announce the move at the old address first ('pibox move bring' does), or add --unverified.")
 	case errors.Is(err, moved.ErrHeld):
-		return admin.Errorf(admin.CodeFailed, "%v", err).Then("'pibox move hold --release' confirms it.")
+		return admin.Errorf(admin.CodeFailed, "%v", err).Then("'pibox restore --confirm' says so.")
 	case errors.Is(err, moved.ErrNotReady):
 		return admin.Errorf(admin.CodeInvalid, "%v", err)
 	case errors.As(err, &refused):
@@ -90,7 +90,7 @@ func (d *Daemon) MovePlan(_ context.Context, req admin.MovePlanRequest) (resp ad
 }
 
 func planned(p moved.Plan) admin.MovePlan {
-	out := admin.MovePlan{Old: p.Old, New: p.New, Exists: p.Exists, Announced: p.Announced, Contacts: []admin.MovePlanContact{}}
+	out := admin.MovePlan{Old: p.Old, New: p.New, Exists: p.Exists, Announced: p.Announced, ArchiveStays: p.ArchiveStays, Contacts: []admin.MovePlanContact{}}
 	for _, c := range p.Contacts {
 		out.Contacts = append(out.Contacts, admin.MovePlanContact{
 			Address: c.Address, Name: c.Name, Was: string(c.Was), Prospect: string(c.Prospect), Why: c.Why, Request: c.Request,
@@ -246,7 +246,7 @@ func (b *Box) move(new xmpp.JID) (mv admin.Move, err error) {
 	mv = admin.Move{
 		Old: j.Old, New: j.New, Via: j.Via, Family: j.Family, State: string(j.State), Held: p.Held, Announced: j.Announced, Unverified: j.Unverified,
 		Outside: j.Outside, Created: j.Created, Started: j.Started, Ended: j.Ended,
-		ForwardsUntil: p.ForwardsUntil, Closed: p.Closed, ThenClose: j.ThenClose, Contacts: []admin.MoveContact{},
+		ForwardsUntil: p.ForwardsUntil, Closed: p.Closed, ThenClose: j.ThenClose, ArchiveStays: j.ArchiveStays, Contacts: []admin.MoveContact{},
 	}
 	for _, c := range p.Contacts {
 		mv.Contacts = append(mv.Contacts, admin.MoveContact{

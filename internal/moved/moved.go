@@ -161,7 +161,7 @@ type Moved struct {
 func Register(r *xmpp.Router, needs Needs, opt Options) *Moved {
 	opt.defaults()
 	m := &Moved{r: r, opt: opt, needs: needs, running: map[claimKey]*query{}, runs: map[xmpp.JID]*run{}}
-	m.steps = append([]Step{{"contents", true, m.copyContents}, {"bookmarks", false, m.moveBookmarks}}, opt.Steps...)
+	m.steps = append([]Step{{"contents", true, m.copyContents}, {"archive", true, m.inherit}, {"bookmarks", false, m.moveBookmarks}}, opt.Steps...)
 	m.limits = limits{perSender: opt.PerSender, perDomain: opt.PerDomain, total: opt.Total}
 	m.outbox = newOutbox(r, opt)
 	m.outbox.gaveUp = m.unreached

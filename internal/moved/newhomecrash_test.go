@@ -39,7 +39,7 @@ romeo@new.example: juliet@new.example both "Jule"; verified@montague.example to
 romeo@old.example: juliet@old.example none "Jule"; verified@montague.example none
 pending: "juliet@new.example\x00asks@montague.example"
 pending: "tybalt@old.example\x00juliet@new.example"
-job juliet@new.example running: asks@montague.example kept; from@montague.example told; none@montague.example kept; person@verona.example asked; romeo@old.example followed; tybalt@old.example asked; verified@montague.example followed
+job juliet@new.example running: one one one one one asks@montague.example kept; from@montague.example told; none@montague.example kept; person@verona.example asked; romeo@old.example followed; tybalt@old.example asked; verified@montague.example followed
 job romeo@new.example done: juliet@old.example followed; verified@montague.example followed`
 
 func TestHomeCrashLife(t *testing.T) {
@@ -225,6 +225,11 @@ func familySetUp(t testing.TB, st *store.Store) {
 		put := func(account, contact, name string, sub store.Subscription) {
 			store.Roster.Put(tx, store.Key(account, contact), store.RosterItem{Sub: sub, Name: name})
 		}
+		for range 5 {
+			store.AppendLog(tx, &store.Entry{
+				Owners: []store.Owner{{Account: "juliet@old.example", With: "person@verona.example", Role: store.Archived}}, Stanza: []byte("<message/>"),
+			})
+		}
 		put("juliet@old.example", "romeo@old.example", "Romeo", store.SubBoth)
 		put("juliet@old.example", "tybalt@old.example", "", store.SubBoth) // he holds nothing of it
 		put("juliet@old.example", "verified@montague.example", "Verified", store.SubBoth)
@@ -249,6 +254,11 @@ func jobs(t testing.TB, st *store.Store) string {
 	if err := st.View(func(tx *store.Tx) error {
 		for key, j := range store.MoveJobs.All(tx) {
 			fmt.Fprintf(&b, "\njob %s %s:", key, j.State)
+			if of := (store.Range{Account: key, With: "person@verona.example"}); strings.HasPrefix(key, "juliet") {
+				for range store.LogOf(tx, of) {
+					b.WriteString(" one")
+				}
+			}
 			sep := " "
 			for who, c := range store.MoveContacts.All(tx, key) {
 				fmt.Fprintf(&b, "%s%s %s", sep, strings.TrimPrefix(who, key+"\x00"), c.Step)

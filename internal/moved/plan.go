@@ -40,7 +40,9 @@ type Plan struct {
 	Exists bool
 	// Announced: the statement is served already, or published by the start where the old address is on this box.
 	Announced bool
-	Contacts  []PlannedContact
+	// ArchiveStays: the archive can not become part of that of the new account, which has messages of its own.
+	ArchiveStays bool
+	Contacts     []PlannedContact
 }
 
 const (
@@ -73,6 +75,7 @@ func (m *Moved) Plan(old, new xmpp.JID, members map[xmpp.JID]xmpp.JID) (Plan, er
 				return refuse(ErrNotReady, "there is no account %s", old)
 			}
 			p.Announced = true
+			p.ArchiveStays = m.r.IsLocal(new.Domain) && !store.LogsMerge(tx, new.String(), old.String())
 			contacts = snapshot(tx, old)
 		case ours:
 			p.Announced = !job.Announced.IsZero()

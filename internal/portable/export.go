@@ -322,7 +322,7 @@ func (e *exported) log(role store.Role, visit func(entry) error) error {
 			page = page[:0]
 			size := 0
 			for o := range store.LogOf(tx, store.Range{Account: name, After: after, Before: e.upTo + 1, Role: role}) {
-				one := entry{at: o.At, bytes: o.Stanza}
+				one := entry{at: o.At, bytes: xmpp.OwnedStanza(o, name)}
 				if o.Role&store.Archived != 0 {
 					one.id = store.LogID(tx, name, o.Seq)
 				}

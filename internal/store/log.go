@@ -83,6 +83,8 @@ type Owner struct {
 type Owned struct {
 	Seq  uint64
 	Role Role
+	// Former is the account that an inherited entry was one of: in the stanza and among the owners that one's address stands.
+	Former string
 	Entry
 }
 
@@ -286,7 +288,7 @@ func putEntry(tx *Tx, seq uint64, e Entry, ed *edits) (tail bool) {
 	hs := holders{tx: tx}
 	held := e.Remote && hs.pending(seq, e.At)
 	for _, o := range e.Owners {
-		held = held || hs.of([]byte(o.Account)).role(seq, o.Role) != 0
+		held = held || hs.holds(seq, []byte(o.Account), o.Role)
 	}
 	if held {
 		table.Put(tx, key, e)
@@ -299,6 +301,7 @@ func putEntry(tx *Tx, seq uint64, e Entry, ed *edits) (tail bool) {
 		}
 		for _, o := range e.Owners {
 			ed.set(o.Account, o.With, posting{seq: seq})
+			hs.dropHeirs(seq, []byte(o.Account), o.With, ed)
 		}
 	}
 	return tail

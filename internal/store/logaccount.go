@@ -98,6 +98,7 @@ func Retain(tx *Tx, account string, olderThan time.Time, maxBytes int64) (more b
 func clearLog(tx *Tx, account string) {
 	Progress.Delete(tx, Key(ProgressDelivered, account))
 	if last := LastLogSeq(tx); last > 0 {
-		logAccounts.Put(tx, account, logAccount{gone: last})
+		was, _ := logAccounts.Get(tx, account)
+		logAccounts.Put(tx, account, logAccount{gone: last, heirs: was.heirs, former: was.former, lost: len(was.former) > 0})
 	}
 }

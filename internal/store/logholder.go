@@ -16,6 +16,10 @@ type logAccount struct {
 	held   uint64 // the first entry before purged that waited only to be delivered; 0: none did
 	count  uint64 // of what is Archived after the floors and indexed
 	bytes  uint64 // of the stanzas of these
+
+	former []inheritance // whose archive it has, too
+	heirs  []string      // who have its archive, too
+	lost   bool          // former is that of an earlier account of that name: nothing of it is to be seen
 }
 
 func (a *logAccount) fields() [6]*uint64 {
@@ -27,7 +31,7 @@ func (a logAccount) MarshalBinary() (b []byte, err error) {
 	for _, f := range a.fields() {
 		b = binary.AppendUvarint(b, *f)
 	}
-	return b, nil
+	return a.appendKin(b), nil
 }
 
 // UnmarshalBinary reads what MarshalBinary wrote.
@@ -38,7 +42,15 @@ func (a *logAccount) UnmarshalBinary(b []byte) error {
 			return errCount
 		}
 	}
-	return nil
+	return a.cutKin(b)
+}
+
+// numbers are the fields.
+func (a *logAccount) numbers() (n [6]uint64) {
+	for i, f := range a.fields() {
+		n[i] = *f
+	}
+	return n
 }
 
 // holder is an account as an owner of entries.
@@ -65,7 +77,7 @@ func (h *holder) role(seq uint64, r Role) Role {
 	if seq <= h.floor {
 		r &^= Archived
 	}
-	if seq <= h.gone || !r.owns() {
+	if !r.owns() || seq <= h.gone && r&Inherited == 0 || h.lost && r&Inherited != 0 {
 		return 0
 	}
 	return r

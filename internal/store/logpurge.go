@@ -43,7 +43,7 @@ func (p *purge) account(h *holder) {
 	if h.held != 0 && h.held <= max(h.delivered, h.gone) { // it was delivered since: once more from there
 		h.purged, h.held = h.held-1, 0
 	}
-	was, read := h.logAccount, 0
+	was, read := h.numbers(), 0
 	p.freed = 0
 	target := max(h.gone, h.floor, h.delivered)
 	for h.purged < target && p.left > 0 {
@@ -63,7 +63,7 @@ func (p *purge) account(h *holder) {
 		p.ed.apply()
 	}
 	// Where nothing was done, and little would be done again, it is not written how far it came.
-	if h.logAccount != was && (p.left <= 0 || p.freed > 0 || read > 4*chunkMost) {
+	if h.numbers() != was && (p.left <= 0 || p.freed > 0 || read > 4*chunkMost) {
 		h.save(p.tx)
 	}
 }
@@ -92,10 +92,12 @@ func (p *purge) free(account string, seq uint64) {
 	with := ""
 	if err == nil {
 		_, err = e.walk(func(owner, w []byte, role Role) {
-			if string(owner) == account {
+			if h := p.hs.of([]byte(account)); string(owner) == account && with == "" {
 				with = string(w)
+			} else if h.had(seq, string(owner)) {
+				with = h.other(string(owner), string(w))
 			}
-			held = held || p.hs.of(owner).role(seq, role) != 0
+			held = held || p.hs.holds(seq, owner, role)
 		})
 	}
 	switch {
@@ -105,7 +107,10 @@ func (p *purge) free(account string, seq uint64) {
 		p.ed.set(account, with, gone)
 	default:
 		p.ed.set("", "", gone)
-		_, _ = e.walk(func(owner, w []byte, _ Role) { p.ed.set(string(owner), string(w), gone) })
+		_, _ = e.walk(func(owner, w []byte, _ Role) {
+			p.ed.set(string(owner), string(w), gone)
+			p.hs.dropHeirs(seq, owner, string(w), &p.ed)
+		})
 		p.tx.delete(table, SeqKey(seq))
 	}
 }

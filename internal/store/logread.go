@@ -44,7 +44,7 @@ func (tx *Tx) entryTime(table string, key, raw []byte) time.Time {
 
 // LogSeqAt divides an account's entries by time: those before the sequence are earlier than at, those from it on are not.
 func LogSeqAt(tx *Tx, account string, at time.Time) uint64 {
-	low, high := readHolder(tx, account).gone, LastLogSeq(tx)+1
+	low, high := readHolder(tx, account).first(), LastLogSeq(tx)+1
 	var space []posting
 	for low+1 < high {
 		mid := low + (high-low)/2
@@ -112,11 +112,17 @@ func LogRemote(tx *Tx, after uint64) iter.Seq2[uint64, Entry] {
 func (h *holder) entry(tx *Tx, seq uint64) (o Owned, ok bool) {
 	e, ok := LogEntry(tx, seq)
 	i := slices.IndexFunc(e.Owners, func(o Owner) bool { return o.Account == h.account })
-	if !ok || i < 0 {
-		return o, false
+	if ok && i >= 0 {
+		if role := h.role(seq, e.Owners[i].Role); role != 0 {
+			return Owned{Seq: seq, Role: role, Entry: e}, true
+		}
 	}
-	role := h.role(seq, e.Owners[i].Role)
-	return Owned{Seq: seq, Role: role, Entry: e}, role != 0
+	for _, o := range e.Owners {
+		if role := h.inherited(seq, o.Account, o.Role); role != 0 {
+			return Owned{Seq: seq, Role: role, Former: o.Account, Entry: e}, true
+		}
+	}
+	return o, false
 }
 
 // RecentLog iterates over the stanzas of an account's last entries with one other side, the latest first, at most so many. Their bytes are valid until the
@@ -172,7 +178,7 @@ func LogOf(tx *Tx, r Range) iter.Seq[Owned] {
 // postings iterates over what the indexes and the tail have of a range, with the roles that are left, without reading entries of the log. The place
 // that it has come to is a sequence: what changes meanwhile, even that the tail moves, does not confuse it.
 func postings(tx *Tx, h *holder, r Range) iter.Seq[posting] {
-	after, before := max(r.After, h.gone), r.Before
+	after, before := max(r.After, h.first()), r.Before
 	if r.Role&Archived != 0 {
 		after = max(after, h.floor)
 	}

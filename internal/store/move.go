@@ -50,6 +50,8 @@ type MoveJob struct {
 	ThenClose bool `json:"thenClose,omitempty"`
 	// Rooms: services of rooms that moved with it, new by old domain.
 	Rooms map[string]string `json:"rooms,omitempty"`
+	// ArchiveStays: the old account's archive could not become part of the new one's (LogsMerge).
+	ArchiveStays bool `json:"archiveStays,omitempty"`
 	// Steps that hang on the job and are done, by name.
 	Steps   map[string]time.Time `json:"steps,omitempty"`
 	Created time.Time            `json:"created"`

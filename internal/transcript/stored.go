@@ -89,7 +89,7 @@ func describe(tx *store.Tx, what, account string) (have []string) {
 func describeArchived(account string, o store.Owned) string {
 	with := ""
 	for _, owner := range o.Owners {
-		if owner.Account == account {
+		if owner.Account == account || owner.Account == o.Former {
 			with = owner.With
 		}
 	}
@@ -97,7 +97,7 @@ func describeArchived(account string, o store.Owned) string {
 	if o.Role&store.ByOwner != 0 {
 		way = "to "
 	}
-	st, err := xmpp.ParseStanza(o.Stanza)
+	st, err := xmpp.ParseStanza(xmpp.OwnedStanza(o, account))
 	if err != nil {
 		return err.Error()
 	}

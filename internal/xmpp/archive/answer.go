@@ -116,7 +116,7 @@ func (p *page) fin() []byte {
 
 // result is XEP-0313 §"Query results".
 func (a *Archive) result(rq *xmpp.Request, p *page, f found) *xmpp.Stanza {
-	st, err := xmpp.ParseStanza(resultXML(rq, p, f, f.Stanza))
+	st, err := xmpp.ParseStanza(resultXML(rq, p, f, xmpp.OwnedStanza(f.Owned, p.account)))
 	if err != nil {
 		// A stanza that can not be wrapped any more: §"Message retention and deletion" lets its place stay, empty.
 		a.opt.Log.Warn("archive: a stored stanza can not be forwarded", "conn", rq.Session.ConnID, "seq", f.Seq, "error", err)

@@ -125,7 +125,7 @@ func (p *page) matches(o store.Owned) bool {
 	if with.IsZero() || with.IsBare() && p.q.ids == nil {
 		return true
 	}
-	st, err := xmpp.ParseStanza(o.Stanza)
+	st, err := xmpp.ParseStanza(xmpp.OwnedStanza(o, p.account))
 	switch {
 	case err != nil:
 		return false
