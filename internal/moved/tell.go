@@ -22,6 +22,9 @@ func (m *Moved) due(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.MoveC
 			return c.Since.Add(meeting)
 		}
 	}
+	if until, ok := awaits(tx, job, who, c); ok {
+		return until
+	}
 	if m.r.IsLocal(who.Domain) || c.Member != "" || (!c.Sub.To() && !c.Ask) {
 		return now
 	}
