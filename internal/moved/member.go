@@ -105,7 +105,7 @@ func (m *Moved) meet(tx *store.Tx, out *xmpp.Out, job store.MoveJob, who xmpp.JI
 		account, was xmpp.JID
 		c            store.MoveContact
 	}{{new, who, c}, {to, old, theirs}} {
-		if r.c.Step != store.StepWaiting { // he was told before it was known that he comes along
+		if r.c.Step != store.StepWaiting || r.c.Entered { // he was told before it was known that he comes along
 			m.takeBack(tx, out, r.account, r.was, r.c)
 		}
 	}

@@ -97,8 +97,11 @@ func (m *Moved) describe(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.
 			e.Detail = "moves along, to " + c.Member + ": waits until " + until.Format(time.RFC3339) + " for that move to begin"
 			return
 		}
-		if at := m.due(tx, job, who, c); job.State == store.MoveRunning && time.Until(at) > 0 {
-			e.Detail = "told at " + at.Format(time.RFC3339) + ", so that his server takes it for no flood"
+		if at, turn := m.due(tx, job, who, c); job.State == store.MoveRunning && time.Until(at) > 0 {
+			e.Detail = "waits until " + at.Format(time.RFC3339) + " for his answer to the old address"
+			if turn {
+				e.Detail = "waits for its turn until " + at.Format(time.RFC3339) + " at least, so that his server takes it for no flood"
+			}
 		}
 	case store.StepAsked:
 		since, unsent := outbox[who.String()]

@@ -97,6 +97,8 @@ type MoveContact struct {
 	From string `json:"from,omitempty"`
 	// Unsure: the job was cancelled before the contact's server was known to have the request. Should it have it, its answer counts.
 	Unsure bool `json:"unsure,omitempty"`
+	// Entered: the contact is in the roster, although he waits for his turn to be asked.
+	Entered bool `json:"entered,omitempty"`
 	// Made: the job made the roster item. PreApproved, Carried: it pre-approved the contact, and carried his request over.
 	Made        bool `json:"made,omitempty"`
 	PreApproved bool `json:"preApproved,omitempty"`
