@@ -30,7 +30,7 @@ func (d *Daemon) serving() (*service, error) {
 	}
 	why := strings.Join(d.reasons(), "; ")
 	if why == "" {
-		return nil, admin.Errorf(admin.CodeBusy, "the box is starting").Then("Try again in a moment.")
+		return nil, admin.Errorf(admin.CodeStarting, "the box is starting").Then("Try again in a moment.")
 	}
 	return nil, admin.Errorf(admin.CodeFailed, "the box is not serving: %s", why).Then("See 'pibox status'; it tries again by itself.")
 }
