@@ -86,7 +86,8 @@ var faults = []fault{
 		name: "outbox", what: "what leaves the box is stored in another transaction than the roster that says so",
 		file: "internal/moved/outbox.go",
 		old: "\tseq := store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: from.String(), To: to.String(), Queued: time.Now().UTC()})\n" +
-			"\tif store.Held(tx) {\n\t\treturn\n\t}\n\tout.After(func() {\n\t\tl, lost := lane{from.Domain, to.Domain}, o.lost()\n\t\to.mu.Lock()\n" +
+			"\tif store.Held(tx) { // the box that this one was restored from may send it, too\n\t\treturn\n\t}\n\tout.After(func() {\n" +
+			"\t\tl, lost := lane{from.Domain, to.Domain}, o.lost()\n\t\to.mu.Lock()\n" +
 			"\t\to.lane(l) // the stanza may come back at once\n\t\to.mu.Unlock()\n\t\to.r.Send(st)\n\t\to.sent(l, seq, lost)\n\t})\n",
 		new: "\tout.After(func() {\n\t\tl, lost, seq := lane{from.Domain, to.Domain}, o.lost(), uint64(0)\n\t\to.mu.Lock()\n\t\to.lane(l)\n\t\to.mu.Unlock()\n" +
 			"\t\to.r.Submit(256, func(tx *store.Tx, _ *xmpp.Out) error {\n" +
@@ -107,6 +108,13 @@ var faults = []fault{
 		file:  "internal/store/imports.go",
 		old:   "\timportMarks.Put(tx, Key(importKey, account), mark)\n",
 		new:   "\timportMarks.Put(tx, Key(importKey, account), mark)\n\tAccounts.Put(tx, account, Account{Created: mark.Began})\n",
+		moves: true,
+	},
+	{
+		name: "restore", what: "the files of a restored box are not synced before they take the place of the old ones",
+		file:  "internal/box/install.go",
+		old:   "\t\treturn store.SyncDir(path) // of a file, too\n",
+		new:   "\t\treturn nil\n",
 		moves: true,
 	},
 }

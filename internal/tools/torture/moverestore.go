@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
@@ -45,6 +47,9 @@ func (p *play) restores(ctx context.Context) error {
 			return err
 		}
 		p.last = time.Now()
+		if err := p.sameAuthority(h); err != nil {
+			return err
+		}
 		now := newEnding()
 		if err := now.look(ctx, h); err != nil {
 			return err
@@ -102,6 +107,19 @@ func (p *play) restoreOnce(ctx context.Context, h *house, file string) (said boo
 	}
 	p.cuts++
 	return said, h.power.cut(h.Box, p.fate)
+}
+
+// sameAuthority: the box's certificate authority is part of both, and no start makes another one.
+func (p *play) sameAuthority(h *house) error {
+	was, err1 := os.ReadFile(filepath.Join(p.blank(1), "tls", "authority.pem"))
+	is, err2 := os.ReadFile(h.Authority())
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if !bytes.Equal(was, is) {
+		return fmt.Errorf("%s has another certificate authority than before", h.Domain)
+	}
+	return nil
 }
 
 // confirm lets the restored box talk to others.
