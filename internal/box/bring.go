@@ -100,7 +100,10 @@ func (br *bringing) run(ctx context.Context, t *migration) error {
 		}
 	}
 	t.part("telling the contacts")
-	return br.b.Moved.StartJob(br.new, moved.StartOptions{Unverified: br.req.Unverified})
+	if err := br.b.Moved.StartJob(br.new, moved.StartOptions{Unverified: br.req.Unverified}); err != nil {
+		return err
+	}
+	return br.tell(ctx)
 }
 
 // standing tells what an earlier attempt left: the job, and whether the contents are here.

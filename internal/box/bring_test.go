@@ -16,6 +16,7 @@ import (
 	"pibox/internal/store"
 	"pibox/internal/testclient"
 	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/frame"
 )
 
 // elsewhere is another box, whose administrator nobody here is, and the authority that it is known by.
@@ -124,6 +125,12 @@ func TestBring(t *testing.T) {
 	if err := there.Send("<presence type='subscribe' to='romeo@away.example'/>"); err != nil {
 		t.Fatal(err)
 	}
+	addUser(t, old, "nurse", "by-my-count")
+	nurse := logIn(t, old, "nurse@old.example", "by-my-count")
+	if err := nurse.Send("<presence/>"); err != nil {
+		t.Fatal(err)
+	}
+	befriend(t, old, "juliet@old.example", "nurse@old.example", store.SubFrom)
 	home := serve(t, t.TempDir(), 0, func(c *config.Config) { c.S2S.SystemRoot, c.S2S.Trust = false, []string{authority} })
 	home.hears("READY=1")
 	ask := admin.MoveBringRequest{Old: "juliet@old.example", OldPassword: "wherefore-art", Server: address, DirectTLS: true}
@@ -158,7 +165,7 @@ func TestBring(t *testing.T) {
 
 	look := ask
 	look.DryRun = true
-	if resp, err := home.client().MoveBring(t.Context(), look); err != nil || resp.Migration.Counts.Contacts != 1 {
+	if resp, err := home.client().MoveBring(t.Context(), look); err != nil || resp.Migration.Counts.Contacts != 2 {
 		t.Errorf("%+v, %v", resp, err)
 	}
 	resp, err := home.client().MoveBring(t.Context(), ask)
@@ -166,7 +173,7 @@ func TestBring(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := over(t, home, "juliet@home.example")
-	if got.State != admin.MigrationDone || got.Password == "" || got.Counts.Contacts != 1 || !got.Counts.VCard || got.Counts.Items != 1 || len(got.Lacks) > 0 || len(got.Losses) != 1 {
+	if got.State != admin.MigrationDone || got.Password == "" || got.Counts.Contacts != 2 || !got.Counts.VCard || got.Counts.Items != 1 || len(got.Lacks) > 0 || len(got.Losses) != 1 {
 		t.Fatalf("%+v, %v, %+v", got, got.Error, resp)
 	}
 	here := logIn(t, home, "juliet@home.example", got.Password)
@@ -180,8 +187,15 @@ func TestBring(t *testing.T) {
 		t.Error(said)
 	}
 	mv, err := home.client().MoveStatus(t.Context(), admin.MoveStatusRequest{New: "juliet@home.example"})
-	if err != nil || len(mv.Moves) != 1 || mv.Moves[0].State != "running" || mv.Moves[0].Announced.IsZero() || len(mv.Moves[0].Contacts) != 1 || mv.Moves[0].Contacts[0].Name != "Romeo" {
+	if err != nil || len(mv.Moves) != 1 || mv.Moves[0].State != "running" || mv.Moves[0].Announced.IsZero() || len(mv.Moves[0].Contacts) != 2 || mv.Moves[0].Contacts[0].State != "told" || mv.Moves[0].Contacts[1].Name != "Romeo" {
 		t.Errorf("%+v, %v", mv, err)
+	}
+	// The nurse only sees the old address: that one tells her, once.
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	told, err := nurse.Await(ctx, func(el *frame.Element) bool { return el.Name == "message" })
+	if err != nil || !strings.Contains(string(told.Raw), "My address is juliet@home.example now.") || !strings.Contains(string(told.Raw), "from='juliet@old.example/") {
+		t.Errorf("%+v, %v", told, err)
 	}
 	if strings.Contains(home.log.String(), "wherefore") || strings.Contains(old.log.String(), "wherefore") {
 		t.Error("a password in the log")
@@ -261,7 +275,7 @@ func TestLeave(t *testing.T) {
 		}
 	}
 	mv, err := home.client().MoveStatus(t.Context(), admin.MoveStatusRequest{New: "julia@away.example"})
-	if err != nil || len(mv.Moves) != 1 || !mv.Moves[0].Outside || len(mv.Moves[0].Contacts) != 2 {
+	if err != nil || len(mv.Moves) != 1 || !mv.Moves[0].Outside || len(mv.Moves[0].Contacts) != 2 || mv.Moves[0].Contacts[0].State != "told" {
 		t.Fatalf("%+v, %v", mv, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

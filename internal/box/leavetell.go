@@ -185,7 +185,8 @@ func (l *leaving) noteOne(tx *store.Tx, c client.Contact, r client.Report) {
 	if next == store.StepKept && (now.Sub != c.Sub || now.Ask != c.Ask) {
 		why = blockedWhy
 	}
-	if !ok || now.Step == store.StepFollowed || now.Step == next && now.Failure == why {
+	told := now.Step == store.StepTold && next == store.StepToTell // by the old home, which is ours
+	if !ok || told || now.Step == store.StepFollowed || now.Step == next && now.Failure == why {
 		return // that he gave the old address up may be known before the session knows that he took the new one
 	}
 	now.Step, now.Failure, now.Since = next, why, time.Now().UTC()

@@ -2,6 +2,8 @@ package moved
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -152,7 +154,8 @@ func stored() frame.Limits {
 
 // rewriteBookmarks writes the new addresses in an account's bookmarks, in its own name, so that its devices are told.
 func (m *Moved) rewriteBookmarks(tx *store.Tx, out *xmpp.Out, account xmpp.JID, moves map[string]xmpp.JID) error {
-	for was, to := range moves {
+	for _, was := range slices.Sorted(maps.Keys(moves)) { // in the same order each time
+		to := moves[was]
 		item, ok := store.PEPItems.Get(tx, store.Key(account.String(), nsBookmarks, was))
 		if !ok {
 			continue

@@ -67,8 +67,8 @@ func (m *Moved) pass(new xmpp.JID, behind string) {
 			return nil
 		}
 		if job.Outside {
-			finish(tx, job)
-			return nil
+			did, next, err = m.passOutside(tx, out, job)
+			return err
 		}
 		if !m.r.IsLocal(new.Domain) || !store.Accounts.Has(tx, job.New) {
 			return nil // not served, or not there, any more
@@ -81,6 +81,9 @@ func (m *Moved) pass(new xmpp.JID, behind string) {
 			return nil
 		}
 		if did, next, err = m.nextContact(tx, out, job, new, behind); err != nil || did != "" {
+			return err
+		}
+		if did, err = m.late(tx, job); err != nil || did != "" {
 			return err
 		}
 		if step = m.stepOf(job, false); step == nil {

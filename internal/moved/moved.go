@@ -29,6 +29,8 @@ type Roster interface {
 	Item(tx *store.Tx, account, contact xmpp.JID) (store.RosterItem, bool)
 	// Put writes an item and queues the roster push to the interested resources.
 	Put(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID, item store.RosterItem)
+	// Fits tells whether the roster has room for an item; its error says why not.
+	Fits(tx *store.Tx, account, contact xmpp.JID, item store.RosterItem) error
 	// CanKeep tells whether a subscription request can be kept until it is answered; its error is what the sender is to be told.
 	CanKeep(tx *store.Tx, st *xmpp.Stanza) error
 	// Approve lets a contact see the account's presence: now where his request waits, else when he asks.

@@ -93,6 +93,9 @@ func Told(tx *store.Tx, new, contact xmpp.JID) {
 	if c, ok := store.MoveContacts.Get(tx, key); ok && c.Step == store.StepToTell {
 		c.Step, c.Since, c.Told = store.StepTold, time.Now().UTC(), true
 		store.MoveContacts.Put(tx, key, c)
+		if job, ok := store.MoveJobs.Get(tx, new.String()); ok && job.State == store.MoveRunning {
+			finish(tx, job)
+		}
 	}
 }
 

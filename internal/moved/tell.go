@@ -72,6 +72,10 @@ func (m *Moved) carry(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who x
 		set(store.StepKept, "this is the account itself")
 		return nil
 	}
+	if err := m.fits(tx, new, who, c); err != nil {
+		set(store.StepFailed, "he is not told: "+err.Error()+"; make room there, and add him by hand")
+		return nil
+	}
 	if c.Member != "" {
 		if done, err := m.meet(tx, out, job, who, c); done || err != nil {
 			return err
@@ -124,6 +128,19 @@ func (m *Moved) carry(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who x
 		return m.tellByOld(tx, out, job, new, who)
 	}
 	return nil
+}
+
+// fits tells whether the new roster, which may have had contacts before, takes one more: as the member whom he becomes, if he moves as well.
+func (m *Moved) fits(tx *store.Tx, new, who xmpp.JID, c store.MoveContact) error {
+	if member, err := xmpp.ParseJID(c.Member); err == nil {
+		who = member
+	}
+	item, listed := m.needs.Roster.Item(tx, new, who)
+	if listed {
+		return nil // what is there stays, whatever name it gets
+	}
+	item.Name, item.Groups = c.Name, c.Groups
+	return m.needs.Roster.Fits(tx, new, who, item)
 }
 
 // enter writes the contact's roster item: an item that is there stays what it is, and nobody becomes a subscriber by it.
@@ -216,9 +233,18 @@ func (m *Moved) tellByOld(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, w
 		}
 		c.Told = true
 	}
+	if c.Step == store.StepToTell && next == store.StepToTell {
+		return nil
+	}
 	c.Step, c.Since = next, time.Now().UTC()
 	store.MoveContacts.Put(tx, key, c)
 	return nil
+}
+
+// Words are what a contact reads of a move whose server or client knows nothing of moves, in the box's language.
+func (m *Moved) Words(old, new xmpp.JID) (language, text string) {
+	lang := m.boxLanguage()
+	return lang, sayMoved(lang, old.String(), new.String())
 }
 
 // Resend is a request that the roster sends again of its own accord: with the claim, and not where the outbox does.

@@ -290,4 +290,5 @@ func (m *Moved) ContactChanged(tx *store.Tx, out *xmpp.Out, account, contact xmp
 	}
 	m.outbox.supersede(tx, account, contact, now)
 	m.progressed(tx, out, account, contact, was, now, byContact)
+	m.lateContact(tx, out, account, contact, now)
 }

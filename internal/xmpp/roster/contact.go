@@ -60,6 +60,14 @@ func (ro *Roster) Put(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID, item s
 	ro.apply(tx, out, account, who, old, now)
 }
 
+// Fits tells whether Put would hold the roster to its limits.
+func (ro *Roster) Fits(tx *store.Tx, account, who xmpp.JID, item store.RosterItem) error {
+	old := load(tx, account, who)
+	now := old
+	now.RosterItem, now.listed = item, true
+	return ro.room(tx, account, who, old, now)
+}
+
 // Remove removes a roster item with a push, and tells the contact what ends by it (RFC 6121 §2.5.2). A pending request is denied. Without
 // an item it does nothing.
 func (ro *Roster) Remove(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID) {
