@@ -8,7 +8,7 @@ GO      ?= go
 # A build depends on the sources and VERSION alone: no paths, no time, no build id.
 BUILDFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 # 15 MB is the most that the program may take on a card.
-MAXSIZE := 15000000
+MAXSIZE := 15728640
 
 ARCHS := amd64 arm64 armv7 armv6
 DIST  := $(addprefix dist/pibox-linux-,$(ARCHS))
@@ -94,12 +94,14 @@ interop: build ## slixmpp, aioxmpp, Prosody and ejabberd against it (installs th
 	internal/interop/run.py --pibox bin/pibox
 
 ROUNDS ?= 200
+MOVES  ?= 200
 SEED   ?= 0
 # card: power cuts on a disk that forgets what is not synced, by FUSE. kernel: kills alone.
 DISK   ?= card
 .PHONY: torture
-torture: build ## cut its power ROUNDS (200) times under load (SEED, DISK): nothing acknowledged may be lost
+torture: build ## cut its power ROUNDS (200) times under load, and in MOVES (200) moves (SEED, DISK): nothing may be lost
 	$(GO) run ./internal/tools/torture -pibox bin/pibox -rounds $(ROUNDS) -seed $(SEED) -disk $(DISK)
+	$(GO) run ./internal/tools/torture -pibox bin/pibox -moves -rounds $(MOVES) -seed $(SEED) -disk $(DISK)
 
 SOAKTIME ?= 30m
 BOXES    ?= 1

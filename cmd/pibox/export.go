@@ -13,7 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"pibox/internal/admin"
-	"pibox/internal/portable"
+	"pibox/internal/box"
 )
 
 // mainFile is the name of the file in an export's folder that includes the others.
@@ -119,7 +119,7 @@ func (a *app) exportTo(ctx context.Context, req admin.ExportRequest, to exportTo
 		if !to.force && exists(result.File) {
 			return result, admin.Errorf(admin.CodeExists, "%s is there already", result.File).Then("Name another file with --to, or replace it with --force.")
 		}
-		err = writeDurably(result.File, write)
+		err = writeDurably(result.File, func(f *os.File) error { return write(f) })
 	}
 	return result, err
 }
@@ -170,7 +170,7 @@ func writeFolder(ctx context.Context, path string, write func(io.Writer) error) 
 	r, w := io.Pipe()
 	split := make(chan error, 1)
 	go func() {
-		err := portable.Split(ctx, r, mainFile, func(name string) (io.WriteCloser, error) { return newFile(filepath.Join(dir, name)) })
+		err := box.SplitExport(ctx, r, mainFile, func(name string) (io.WriteCloser, error) { return newFile(filepath.Join(dir, name)) })
 		_ = r.CloseWithError(err) // what is written on fails with that
 		split <- err
 	}()

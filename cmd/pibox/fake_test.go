@@ -12,8 +12,11 @@ import (
 	"time"
 
 	"pibox/internal/admin"
+	"pibox/internal/backup"
+	"pibox/internal/box"
 	"pibox/internal/config"
 	"pibox/internal/portable"
+	"pibox/internal/transfer"
 )
 
 // fakeBox stands in for the server so that the commands are tested for what
@@ -33,7 +36,7 @@ func newFakeBox() *fakeBox {
 	return &fakeBox{users: map[string]admin.User{}, started: time.Now()}
 }
 
-func (b *fakeBox) Serve(ctx context.Context, cfg config.Config, out io.Writer) error {
+func (b *fakeBox) Serve(ctx context.Context, cfg config.Config, _ box.ConfigSource, out io.Writer) error {
 	b.cfg = cfg
 	l, err := admin.Listen(cfg.Admin.Socket, cfg.Admin.Group)
 	if err != nil {
@@ -210,13 +213,35 @@ func (b *fakeBox) Import(ctx context.Context, req admin.ImportRequest, r io.Read
 func (b *fakeBox) Backup(_ context.Context, _ admin.BackupRequest, w io.Writer) (admin.BackupResponse, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for address := range b.users {
-		if _, err := io.WriteString(w, address+"\n"); err != nil {
-			return admin.BackupResponse{}, err
-		}
-		if strings.HasPrefix(address, "fail@") {
-			return admin.BackupResponse{}, admin.Errorf(admin.CodeFailed, "the card can not be read")
-		}
+	part := backup.Part{
+		Name: backup.PartConfiguration, Size: func() (int64, error) { return 1 << 20, nil },
+		Write: func(w *backup.Writer) error {
+			text := ""
+			for address := range b.users {
+				text += address + "\n"
+				if strings.HasPrefix(address, "fail@") {
+					return admin.Errorf(admin.CodeFailed, "the card can not be read")
+				}
+			}
+			return w.Bytes(backup.PartConfiguration, "", []byte(text))
+		},
 	}
-	return admin.BackupResponse{Schema: 1, Taken: b.started}, nil
+	m, err := backup.Write(w, backup.Manifest{Version: version, Schema: 1, Taken: b.started, Domains: b.cfg.Domains, Accounts: len(b.users)}, []backup.Part{part})
+	return admin.BackupResponse{Schema: m.Schema, Taken: m.Taken, Domains: m.Domains, Accounts: m.Accounts}, err
+}
+
+func (b *fakeBox) RestoreConfirm(context.Context, admin.RestoreConfirmRequest) (admin.RestoreConfirmResponse, error) {
+	return admin.RestoreConfirmResponse{Held: len(b.users) > 0}, nil
+}
+
+func (b *fakeBox) TransferOffer(context.Context, admin.TransferOfferRequest) (admin.TransferOfferResponse, error) {
+	return admin.TransferOfferResponse{Code: transfer.NewCode().String(), Addresses: []string{"192.0.2.7:5271"}, Expires: b.started}, nil
+}
+
+func (b *fakeBox) TransferWithdraw(context.Context, admin.TransferWithdrawRequest) (admin.TransferWithdrawResponse, error) {
+	return admin.TransferWithdrawResponse{}, nil
+}
+
+func (b *fakeBox) TransferReopen(context.Context, admin.TransferReopenRequest) (admin.TransferReopenResponse, error) {
+	return admin.TransferReopenResponse{To: "192.0.2.8", At: b.started}, nil
 }

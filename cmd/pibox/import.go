@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pibox/internal/admin"
-	"pibox/internal/portable"
+	"pibox/internal/box"
 )
 
 const importLong = `Make accounts of an export by pibox, Prosody, ejabberd, Snikket or another server (XEP-0227). FILE
@@ -52,20 +50,20 @@ func (a *app) importFile(ctx context.Context, path string, req admin.ImportReque
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, mainFile)
 	}
-	src, err := openExport(ctx, path)
+	src, err := box.OpenExport(ctx, path)
 	if err != nil {
-		return explainFile(err, path)
+		return mayNot(err, "read", path)
 	}
-	defer src.close()
-	if err := a.onlyOne(&req, src); err != nil {
+	defer src.Close()
+	if err := onlyOne(ctx, &req, src); err != nil {
 		return err
 	}
-	req.Size = src.size
-	bar := a.bar("Importing", src.size)
-	resp, err := a.client().Import(ctx, req, io.TeeReader(src.reader(ctx), bar))
+	req.Size = src.Size
+	bar := a.bar("Importing", src.Size)
+	resp, err := a.client().Import(ctx, req, io.TeeReader(src.Reader(ctx), bar))
 	bar.end()
 	if err != nil {
-		return explainFile(err, path)
+		return err
 	}
 	if a.json {
 		a.printJSONTo(a.out, resp)
@@ -80,96 +78,22 @@ func (a *app) importFile(ctx context.Context, path string, req admin.ImportReque
 	return nil
 }
 
-// export is a file to import: it, or, where it includes others, all of them as one document.
-type export struct {
-	path     string
-	includes bool
-	size     int64
-	accounts []string // none where nobody needed them
-	folder   *portable.Folder
-	main     *os.File
-}
-
-// openExport looks at a file first: whether it includes others, and whether these may be read.
-func openExport(ctx context.Context, path string) (*export, error) {
-	x := &export{path: path}
-	folder, f, err := portable.OpenFolder(path)
-	if err != nil {
-		return nil, err
-	}
-	x.size, x.includes, err = portable.Includes(f)
-	if err := errors.Join(err, f.Close(), folder.Close()); err != nil {
-		return nil, err
-	}
-	if !x.includes {
-		return x, nil
-	}
-	var all counter
-	_, err = io.Copy(&all, x.reader(ctx))
-	x.close()
-	x.size = all.n
-	return x, err
-}
-
-// reader reads the document from its beginning.
-func (x *export) reader(ctx context.Context) io.Reader {
-	x.close()
-	var err error
-	if x.folder, x.main, err = portable.OpenFolder(x.path); err != nil {
-		return failing{err}
-	}
-	if !x.includes {
-		return x.main
-	}
-	r, w := io.Pipe()
-	main, folder := x.main, x.folder
-	go func() { _ = w.CloseWithError(portable.Flatten(ctx, main, filepath.Base(x.path), folder.Open, w)) }()
-	return r
-}
-
-type failing struct{ error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.error }
-
-func (x *export) close() {
-	if x.folder != nil {
-		_ = x.folder.Close()
-		_ = x.main.Close()
-		x.folder, x.main = nil, nil
-	}
-}
-
 // onlyOne finds out who is meant by --as.
-func (a *app) onlyOne(req *admin.ImportRequest, x *export) error {
+func onlyOne(ctx context.Context, req *admin.ImportRequest, src *box.ExportFile) error {
 	if req.As == "" || req.Only != "" {
 		return nil
 	}
-	names, err := portable.Accounts(context.Background(), x.reader(context.Background()))
-	x.close()
+	names, err := src.Accounts(ctx)
 	switch {
 	case err != nil:
-		return explainFile(err, x.path)
+		return err
 	case len(names) == 0:
-		return admin.Errorf(admin.CodeNotFound, "there is no account in %s", x.path)
+		return admin.Errorf(admin.CodeNotFound, "there is no account in %s", src.Path)
 	case len(names) > 1:
 		return usageError{fmt.Sprintf("there are %d accounts in the file, such as %s: say by --only which one is to be %s", len(names), names[0], req.As)}
 	}
 	req.Only = names[0]
 	return nil
-}
-
-// explainFile turns an error of the file into one for the person.
-func explainFile(err error, path string) error {
-	var format *portable.FormatError
-	switch {
-	case errors.As(err, &format):
-		return admin.Errorf(admin.CodeInvalid, "the file can not be read: %v", format).Then("Nothing was imported.")
-	case errors.Is(err, fs.ErrNotExist):
-		return admin.Errorf(admin.CodeNotFound, "there is no file %s", path)
-	case errors.Is(err, fs.ErrPermission):
-		return mayNot(err, "read", path)
-	}
-	return err
 }
 
 func (a *app) tellImport(req admin.ImportRequest, resp admin.ImportResponse) {

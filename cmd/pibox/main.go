@@ -15,14 +15,14 @@ import (
 // version is set by the linker (see Makefile).
 var version = "development"
 
-func main() { os.Exit(run(wired{})) }
+func main() { os.Exit(run(wired{}, 0)) }
 
-// run is the whole command; it returns the exit code.
-func run(p program) int {
+// run is the whole command; it returns the exit code. work is that of a backup's pass phrase (backup.Lock).
+func run(p program, work int) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app{
-		program: p, in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		program: p, work: work, in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		env: config.OSEnvironment(), now: time.Now,
 	}
 	return a.execute(ctx, os.Args[1:])

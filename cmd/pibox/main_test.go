@@ -22,7 +22,7 @@ import (
 // $PIBOX_UNDER_TEST, a build of it, such as one for another processor behind
 // its emulator.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == box.ChildCheck || os.Args[1] == box.ChildPrepare) {
+	if len(os.Args) > 1 && box.IsChild(os.Args[1]) {
 		os.Exit(box.Child(os.Args[1:], os.Stdout, os.Stderr)) // what a test restores in this process is read in a child of it
 	}
 	testscript.Main(m, map[string]func(){
@@ -32,9 +32,9 @@ func TestMain(m *testing.M) {
 				panic(err)
 			}
 			if os.Getenv("PIBOX_TEST") == "box" {
-				os.Exit(run(wired{}))
+				os.Exit(run(wired{}, 10)) // little work: under -race it takes ten times as long
 			}
-			os.Exit(run(newFakeBox()))
+			os.Exit(run(newFakeBox(), 10))
 		},
 	})
 }
@@ -85,6 +85,7 @@ func runScripts(t *testing.T, dir, configuration string) {
 			"denied": cmdDenied,
 			"mode":   cmdMode,
 			"store":  cmdStore,
+			"looks":  cmdLooks,
 		},
 	})
 }
@@ -209,6 +210,13 @@ func cmdStore(ts *testscript.TestScript, _ bool, args []string) {
 		return
 	}
 	ts.Check(s.Close())
+}
+
+// cmdLooks adds to the configuration where a new box looks for a backup: looks usb.
+func cmdLooks(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs("pibox.toml")
+	text := ts.ReadFile(path) + fmt.Sprintf("[backup]\nrestore_from = [%q]\n", ts.MkAbs(args[0]))
+	ts.Check(os.WriteFile(path, []byte(text), 0o600))
 }
 
 // cmdMode wants a file's permissions: mode 600 backup.db.

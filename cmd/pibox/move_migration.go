@@ -32,11 +32,11 @@ func (a *app) attach(ctx context.Context, kind, old, new string, stop bool) (don
 	return false, nil
 }
 
-// follow shows how a migration goes until it is over.
+// follow shows how a migration goes until it is over, or goes on with contacts who can not be reached, which may take days.
 func (a *app) follow(ctx context.Context, t admin.Migration) error {
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
-	for shown := ""; !t.State.Over(); {
+	for shown := ""; !t.State.Over() && t.State != admin.MigrationRepeating; {
 		if line := progressLine(t); line != shown && !a.json {
 			a.say("%s", line)
 			shown = line
@@ -61,7 +61,10 @@ func (a *app) follow(ctx context.Context, t admin.Migration) error {
 
 // progressLine changes with what is being done, and with every thousand of messages.
 func progressLine(t admin.Migration) string {
-	if t.State == admin.MigrationConnecting {
+	switch t.State {
+	case admin.MigrationWaiting:
+		return "Waiting until others are there ..."
+	case admin.MigrationConnecting:
 		return "Logging in ..."
 	}
 	line := strings.ToUpper(t.Part[:min(1, len(t.Part))]) + t.Part[min(1, len(t.Part)):]
@@ -90,6 +93,10 @@ func (a *app) finished(t admin.Migration) error {
 	c := t.Counts
 	if t.Kind == "leave" {
 		fmt.Fprintf(a.out, "%s moves to %s: %s told from there. 'pibox move status %s' shows how it goes.\n", t.Old, t.New, plural(c.Told, "contact"), t.New)
+		if t.State == admin.MigrationRepeating {
+			fmt.Fprintf(a.out, "Of %s nothing shows that the server got the request yet. It is sent again for two days, unless the box is restarted; this command with --stop ends that.\n",
+				plural(c.Unreached, "contact"))
+		}
 	} else {
 		fmt.Fprintf(a.out, "%s is here as %s, with %s, %s of the archive (%s), %s, %s.\n", t.Old, t.New,
 			plural(c.Contacts, "contact"), plural(c.Archived, "message"), size(c.Bytes), plural(c.Items, "published item"), plural(c.Blocked, "block"))

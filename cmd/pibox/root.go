@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pibox/internal/admin"
+	"pibox/internal/box"
 	"pibox/internal/config"
 )
 
@@ -22,6 +23,7 @@ type app struct {
 	err     io.Writer
 	env     config.Environment
 	now     func() time.Time
+	work    int // for a pass phrase
 
 	configFile string // --config
 	dataDir    string // --data-dir
@@ -82,6 +84,7 @@ func (a *app) root() *cobra.Command {
 		restoreCmd(a),
 		exportCmd(a),
 		importCmd(a),
+		transferCmd(a),
 		configCmd(a),
 		versionCmd(a),
 	)
@@ -126,15 +129,26 @@ func (a *app) jsonFlag(c *cobra.Command) *cobra.Command {
 	return c
 }
 
-// file returns the configuration file to read, or an empty path for none.
+// file returns the configuration file to read, or an empty path for none. A
+// restored box has brought its own into the data folder, which counts where
+// there is no other.
 func (a *app) file() string {
 	if a.configFile != "" {
 		return a.configFile
 	}
-	return config.DefaultFile(a.env, func(path string) bool {
+	there := func(path string) bool {
 		_, err := os.Stat(path)
 		return err == nil
-	})
+	}
+	if path := config.DefaultFile(a.env, there); path != "" {
+		return path
+	}
+	cfg := config.Config{DataDir: a.dataDir}
+	cfg.Resolve(a.env)
+	if path := box.ConfigPath(cfg); there(path) {
+		return path
+	}
+	return ""
 }
 
 // load reads the configuration and lets the flags override it.

@@ -24,19 +24,23 @@ certificate authority of its own.`,
 		Example: "  pibox serve\n  pibox serve --domain family.example --data-dir ./data",
 		Args:    cobra.NoArgs,
 		RunE: ran(func(ctx context.Context, _ []string) error {
-			cfg, err := a.checked()
+			load := func() (config.Config, error) {
+				cfg, err := a.checked()
+				if err == nil && len(domains) > 0 {
+					if cfg.Domains, err = config.CanonicalDomains(domains); err != nil {
+						err = usageError{"--domain: " + err.Error()}
+					}
+				}
+				return cfg, err
+			}
+			cfg, err := load()
 			if err != nil {
 				return err
-			}
-			if len(domains) > 0 {
-				if cfg.Domains, err = config.CanonicalDomains(domains); err != nil {
-					return usageError{"--domain: " + err.Error()}
-				}
 			}
 			if err := usable(cfg.DataDir); err != nil {
 				return err
 			}
-			err = a.program.Serve(ctx, cfg, a.out)
+			err = a.program.Serve(ctx, cfg, box.ConfigSource{File: a.file, Load: load}, a.out)
 			return mayNot(err, "make the admin socket", cfg.Admin.Socket)
 		}),
 	}

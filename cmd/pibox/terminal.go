@@ -143,14 +143,16 @@ func (a *app) ask(ctx context.Context, prompt string, read func() (string, error
 }
 
 // line reads the first line of standard input.
-func (a *app) line() (string, error) {
-	text, err := bufio.NewReader(io.LimitReader(a.in, maxPassword+2)).ReadString('\n')
+func (a *app) line() (string, error) { return firstLine(a.in) }
+
+func firstLine(in io.Reader) (string, error) {
+	text, err := bufio.NewReader(io.LimitReader(in, maxPassword+2)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	if len(text) > maxPassword {
-		return "", usageError{"the line on standard input is too long"}
+		return "", usageError{"the first line is too long"}
 	}
 	return text, nil
 }

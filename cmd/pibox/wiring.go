@@ -16,8 +16,18 @@ import (
 // wired is the program: internal/box behind the commands.
 type wired struct{}
 
-func (wired) Serve(ctx context.Context, cfg config.Config, out io.Writer) error {
-	return box.NewDaemon(cfg, version, newLog(cfg.Log), out).Serve(ctx)
+func (wired) Serve(ctx context.Context, cfg config.Config, source box.ConfigSource, out io.Writer) error {
+	d := box.NewDaemon(cfg, version, newLog(cfg.Log), out)
+	d.SetSource(source)
+	return d.Serve(ctx)
+}
+
+func (wired) Restore(ctx context.Context, cfg config.Config, in box.Source) (box.Restored, error) {
+	return box.Restore(ctx, cfg, in)
+}
+
+func (wired) Fetch(ctx context.Context, cfg config.Config, req box.FetchRequest) (box.Restored, error) {
+	return box.Fetch(ctx, cfg, req)
 }
 
 // newLog logs to standard error. The journal of systemd stamps each line itself.
@@ -55,6 +65,7 @@ func childCmds(a *app) []*cobra.Command {
 	}
 	return []*cobra.Command{
 		child(box.ChildCheck+" FILE", "Read a database or a backup whole, without changing it", 1),
-		child(box.ChildPrepare+" BACKUP NEW", "Check a backup and make a database of it", 2),
+		child(box.ChildPrepare+" BACKUP NEW", "Check a copy of a database and make a database of it", 2),
+		child(box.ChildAdopt+" FILE RESTORED", "Check a database of another box and make it one to serve from", 2),
 	}
 }

@@ -69,10 +69,6 @@ type API interface {
 	// Authority returns the certificate of the family's authority. Errors:
 	// CodeNotFound (every domain has a certificate of its own).
 	Authority(ctx context.Context, req AuthorityRequest) (AuthorityResponse, error)
-	// Backup writes a consistent copy of the database to w while the box goes
-	// on serving. A write to w may wait for a slow reader for up to
-	// writeTimeout, so no database transaction may be open during it.
-	Backup(ctx context.Context, req BackupRequest, w io.Writer) (BackupResponse, error)
 	// Export writes accounts in the format of XEP-0227 to w, as Backup does.
 	// Errors: CodeInvalid, CodeNotFound.
 	Export(ctx context.Context, req ExportRequest, w io.Writer) (ExportResponse, error)
@@ -82,6 +78,8 @@ type API interface {
 	// CodeNotFound (the one that was named is not in it), CodeBusy (another
 	// import), CodeFailed (too little space).
 	Import(ctx context.Context, req ImportRequest, r io.Reader) (ImportResponse, error)
+	BackupAPI
+	TransferAPI
 }
 
 // UserAddRequest asks for a new account.
@@ -199,6 +197,9 @@ type StatusResponse struct {
 
 	Certificates []Certificate `json:"certificates"`
 
+	// Held tells that the box was restored and waits for RestoreConfirm before it moves anybody.
+	Held bool `json:"held,omitempty"`
+
 	Store  StoreStatus `json:"store"`
 	Memory int64       `json:"memory"` // resident bytes
 }
@@ -236,13 +237,4 @@ type StoreStatus struct {
 	Schema int    `json:"schema"`
 	Size   int64  `json:"size"`
 	Free   int64  `json:"free"` // on its disk
-}
-
-// BackupRequest asks for a copy of the database.
-type BackupRequest struct{}
-
-// BackupResponse describes the copy that was written.
-type BackupResponse struct {
-	Schema int       `json:"schema"`
-	Taken  time.Time `json:"taken"` // everything acknowledged before is in it
 }

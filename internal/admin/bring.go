@@ -69,8 +69,10 @@ type MigrationState string
 
 // The states of a migration.
 const (
+	MigrationWaiting    MigrationState = "waiting" // for its turn: only some go at the same time
 	MigrationConnecting MigrationState = "connecting"
 	MigrationRunning    MigrationState = "running"
+	MigrationRepeating  MigrationState = "repeating" // leaving: all is done but for contacts whose servers can not be reached; they are asked again
 	MigrationDone       MigrationState = "done"
 	MigrationFailed     MigrationState = "failed"
 )
@@ -91,6 +93,8 @@ type MigrationCounts struct {
 	Archived int   `json:"archived"`
 	Bytes    int64 `json:"bytes"` // of archived messages
 	Told     int   `json:"told"`  // contacts, when leaving
+	// Unreached contacts, when leaving: nothing shows that their servers got the request.
+	Unreached int `json:"unreached,omitempty"`
 }
 
 // MigrationLoss is something that did not come along.

@@ -13,14 +13,20 @@ import (
 	"os/user"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // Client calls the API of the daemon behind a socket.
-type Client struct{ path string }
+type Client struct {
+	path string
+	// patience bounds how long a call waits for a daemon that starts.
+	patience time.Duration
+}
 
 // NewClient returns a client of the daemon whose socket is at path. Each call
-// makes a connection of its own.
-func NewClient(path string) *Client { return &Client{path: path} }
+// makes a connection of its own, and waits up to 10 seconds for a daemon that
+// starts.
+func NewClient(path string) *Client { return &Client{path: path, patience: 10 * time.Second} }
 
 // UserAdd implements API.
 func (c *Client) UserAdd(ctx context.Context, req UserAddRequest) (UserAddResponse, error) {
@@ -117,12 +123,6 @@ func (c *Client) Authority(ctx context.Context, req AuthorityRequest) (Authority
 	return Do[AuthorityResponse](ctx, c, methodAuthority, req, nil)
 }
 
-// Backup implements API. What was written to w is a backup only when the
-// error is nil.
-func (c *Client) Backup(ctx context.Context, req BackupRequest, w io.Writer) (BackupResponse, error) {
-	return Do[BackupResponse](ctx, c, methodBackup, req, w)
-}
-
 // Export implements API. What was written to w is whole only when the error is
 // nil.
 func (c *Client) Export(ctx context.Context, req ExportRequest, w io.Writer) (ExportResponse, error) {
@@ -137,13 +137,20 @@ func (c *Client) Import(ctx context.Context, req ImportRequest, r io.Reader) (Im
 // Do calls a method and copies the body that it hands over, if any, to body.
 // An error of the daemon comes back as the *Error it was.
 func Do[Resp any](ctx context.Context, c *Client, method string, params any, body io.Writer) (Resp, error) {
-	return do[Resp](ctx, c, method, params, nil, body)
+	return patiently(ctx, c, func() (Resp, error) { return do[Resp](ctx, c, method, params, nil, body) })
 }
 
 // Send calls a method and hands over what r reads. An error of r breaks the
 // upload off and is returned.
 func Send[Resp any](ctx context.Context, c *Client, method string, params any, r io.Reader) (Resp, error) {
-	return do[Resp](ctx, c, method, params, r, nil)
+	again := &rereader{r: r}
+	return patiently(ctx, c, func() (Resp, error) {
+		if !again.rewind() {
+			var none Resp
+			return none, errStarting()
+		}
+		return do[Resp](ctx, c, method, params, again, nil)
+	})
 }
 
 func do[Resp any](ctx context.Context, c *Client, method string, params any, up io.Reader, body io.Writer) (Resp, error) {

@@ -12,6 +12,7 @@ const (
 	CodeExists     Code = "exists"      // what should be made is there already
 	CodeForbidden  Code = "forbidden"   // this user may not use the socket
 	CodeBusy       Code = "busy"        // try again later
+	CodeStarting   Code = "starting"    // the box does not serve yet; the client waits a while before it gives up
 	CodeFailed     Code = "failed"      // it could not be done; the text says why
 	CodeUnknown    Code = "unknown"     // the daemon knows no such method
 	CodeInternal   Code = "internal"    // a fault of ours; the log says more

@@ -31,6 +31,11 @@ const (
 	methodBackup        = "backup"
 	methodExport        = "export"
 	methodImport        = "import"
+
+	methodRestoreConfirm   = "restore.confirm"
+	methodTransferOffer    = "transfer.offer"
+	methodTransferWithdraw = "transfer.withdraw"
+	methodTransferReopen   = "transfer.reopen"
 )
 
 // Method is one row of the server's table.
@@ -67,6 +72,10 @@ func Methods(api API) []Method {
 		Stream(methodBackup, api.Backup),
 		Stream(methodExport, api.Export),
 		Upload(methodImport, api.Import),
+		Call(methodRestoreConfirm, api.RestoreConfirm),
+		Call(methodTransferOffer, api.TransferOffer),
+		Call(methodTransferWithdraw, api.TransferWithdraw),
+		Call(methodTransferReopen, api.TransferReopen),
 	}
 }
 

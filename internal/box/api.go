@@ -6,14 +6,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"pibox/internal/admin"
 	"pibox/internal/reach"
@@ -33,7 +30,7 @@ func (d *Daemon) serving() (*service, error) {
 	}
 	why := strings.Join(d.reasons(), "; ")
 	if why == "" {
-		return nil, admin.Errorf(admin.CodeBusy, "the box is starting").Then("Try again in a moment.")
+		return nil, admin.Errorf(admin.CodeStarting, "the box is starting").Then("Try again in a moment.")
 	}
 	return nil, admin.Errorf(admin.CodeFailed, "the box is not serving: %s", why).Then("See 'pibox status'; it tries again by itself.")
 }
@@ -211,31 +208,6 @@ func (b *Box) Forward(account xmpp.JID) error {
 	})
 }
 
-// Backup implements admin.API. The copy is made in the data folder first: no read transaction waits for a slow reader.
-func (d *Daemon) Backup(_ context.Context, _ admin.BackupRequest, w io.Writer) (resp admin.BackupResponse, err error) {
-	s, err := d.serving()
-	if err != nil {
-		return resp, err
-	}
-	dir, err := os.MkdirTemp(d.cfg.DataDir, backupPrefix)
-	if err != nil {
-		return resp, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	resp.Schema, resp.Taken = store.Schema(), time.Now().UTC()
-	copied := filepath.Join(dir, StoreFile)
-	if err := s.box.Store.Backup(copied); err != nil {
-		return resp, told(err)
-	}
-	f, err := os.Open(copied)
-	if err != nil {
-		return resp, err
-	}
-	defer func() { _ = f.Close() }()
-	_, err = io.Copy(w, f)
-	return resp, err
-}
-
 func (d *Daemon) reasons() []string {
 	out := []string{}
 	for _, r := range d.health.Snapshot().Reasons {
@@ -246,16 +218,16 @@ func (d *Daemon) reasons() []string {
 
 // Status implements admin.API.
 func (d *Daemon) Status(context.Context, admin.StatusRequest) (admin.StatusResponse, error) {
-	snap := d.health.Snapshot()
+	snap, cfg := d.health.Snapshot(), d.config()
 	resp := admin.StatusResponse{
 		Version: d.version, PID: os.Getpid(), State: string(snap.State), Since: snap.Since, Started: d.started, Reasons: d.reasons(),
 		Domains: []string{}, Listeners: []admin.ListenAddress{}, Certificates: []admin.Certificate{}, Memory: residentBytes(),
-		Store: admin.StoreStatus{Path: StorePath(d.cfg), Schema: store.Schema()},
+		Store: admin.StoreStatus{Path: StorePath(cfg), Schema: store.Schema()},
 	}
 	if fi, err := os.Stat(resp.Store.Path); err == nil {
 		resp.Store.Size = fi.Size()
 	}
-	resp.Store.Free, _ = freeBytes(d.cfg.DataDir)
+	resp.Store.Free, _ = freeBytes(cfg.DataDir)
 	s := d.running()
 	if s == nil {
 		d.mu.Lock()
@@ -273,6 +245,7 @@ func (d *Daemon) Status(context.Context, admin.StatusRequest) (admin.StatusRespo
 		for range store.Accounts.All(tx) {
 			resp.Users++
 		}
+		resp.Held = store.Held(tx)
 		return nil
 	})
 	return resp, err

@@ -179,13 +179,17 @@ func (a *arrival) User(u portable.User) error {
 func (br *bringing) announce(ctx context.Context) error {
 	br.t.part("announcing the move at the old server")
 	var st client.Statement
-	err := again(ctx, func() error {
+	readers, err := br.b.Moved.Readers(br.new)
+	if err != nil {
+		return err
+	}
+	err = again(ctx, func() error {
 		s, err := client.Dial(ctx, br.way)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = s.Close() }()
-		st, err = s.Publish(ctx, br.new)
+		st, err = s.Publish(ctx, br.new, readers)
 		return err
 	})
 	var none *client.NoStatement

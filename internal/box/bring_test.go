@@ -285,7 +285,7 @@ func TestLeave(t *testing.T) {
 	for err == nil && asked.Attr("type") != "subscribe" {
 		asked, err = romeo.Next(ctx)
 	}
-	if err != nil || !strings.Contains(string(asked.Raw), "<old-jid>juliet@home.example</old-jid>") || !strings.Contains(string(asked.Raw), "My address is julia@away.example now.") {
+	if err != nil || !strings.Contains(string(asked.Raw), "<old-jid>juliet@home.example</old-jid>") || !strings.Contains(string(asked.Raw), "My address is julia@away.example now. It was juliet@home.example.") {
 		t.Errorf("%+v, %v", asked, err)
 	}
 	julia := logIn(t, away, "julia@away.example", "wherefore-art")

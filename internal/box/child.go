@@ -3,12 +3,14 @@ package box
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,8 +21,14 @@ import (
 // the program reads one it does not know in a child process, which is itself with one of these words as its first argument.
 const (
 	ChildCheck   = "check-store"     // FILE
-	ChildPrepare = "prepare-restore" // BACKUP NEW: prints the number of accounts
+	ChildPrepare = "prepare-restore" // BACKUP NEW: makes a database of a copy of one; prints store.Summary
+	ChildAdopt   = "adopt-store"     // FILE RESTORED: makes a database of another box one to serve from; prints store.Summary
 )
+
+// IsChild tells whether a first argument is one of these words.
+func IsChild(word string) bool {
+	return slices.Contains([]string{ChildCheck, ChildPrepare, ChildAdopt}, word)
+}
 
 // How a child ends. Anything else is the damage that ended it.
 const (
@@ -52,15 +60,11 @@ func childWork(args []string, out io.Writer) error {
 	case len(args) == 2 && args[0] == ChildCheck:
 		return store.Check(args[1])
 	case len(args) == 3 && args[0] == ChildPrepare:
-		if err := store.Restore(args[1], args[2]); err != nil {
-			return err
-		}
-		n, err := store.CountAccounts(args[2])
-		if err != nil {
-			return fmt.Errorf("%w: %w", store.ErrDamaged, err)
-		}
-		_, err = fmt.Fprintln(out, n)
-		return err
+		sum, err := store.Restore(args[1], args[2])
+		return errors.Join(err, json.NewEncoder(out).Encode(sum))
+	case len(args) == 3 && args[0] == ChildAdopt:
+		sum, err := store.Adopt(args[1], args[2] == strconv.FormatBool(true))
+		return errors.Join(err, json.NewEncoder(out).Encode(sum))
 	}
 	return fmt.Errorf("%q is no work for a child process", args)
 }
@@ -71,14 +75,22 @@ func CheckStore(ctx context.Context, path string) error {
 	return err
 }
 
-// PrepareRestore checks a backup in a child process and makes a database of it at path, where there is none yet. The error is
+// prepareRestore checks a copy of a database in a child process and makes a database of it at path, where there is none yet. The error is
 // store.ErrDamaged where the backup can not be used.
-func PrepareRestore(ctx context.Context, backup, path string) (users int, err error) {
-	said, err := runChild(ctx, ChildPrepare, backup, path)
+func prepareRestore(ctx context.Context, backup, path string) (store.Summary, error) {
+	return summarize(runChild(ctx, ChildPrepare, backup, path))
+}
+
+// adopt does so with the file itself.
+func adopt(ctx context.Context, path string, restored bool) (store.Summary, error) {
+	return summarize(runChild(ctx, ChildAdopt, path, strconv.FormatBool(restored)))
+}
+
+func summarize(said string, err error) (sum store.Summary, _ error) {
 	if err != nil {
-		return 0, err
+		return sum, err
 	}
-	return strconv.Atoi(said)
+	return sum, json.Unmarshal([]byte(said), &sum)
 }
 
 func runChild(ctx context.Context, args ...string) (said string, err error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -23,9 +24,16 @@ import (
 	"pibox/internal/xmpp/accounts"
 )
 
+// ConfigSource is where the configuration of a daemon comes from. Both may be nil.
+type ConfigSource struct {
+	File func() string                 // the file in use, "" for none
+	Load func() (config.Config, error) // reads it again
+}
+
 // Daemon runs a box: it stays up, and tells its state, while the store is unusable, and opens it again with back-off.
 type Daemon struct {
-	cfg     config.Config
+	cfg     config.Config // see config
+	source  ConfigSource
 	version string
 	log     *slog.Logger
 	out     io.Writer // what a person must see once
@@ -34,6 +42,11 @@ type Daemon struct {
 	pause   time.Duration // before the second try to serve; it doubles, up to maxPause
 
 	troubles map[string]string // why it does not serve, by fact; run's own
+	first    firstTry          // run's own
+	handing  handing
+
+	// OnStep is told of each step of a handover, so that tests can end the process there. May be nil.
+	OnStep func(step string)
 
 	importing sync.Mutex // one import at a time
 
@@ -51,8 +64,26 @@ func NewDaemon(cfg config.Config, version string, log *slog.Logger, out io.Write
 	}
 }
 
+// SetSource tells where the configuration comes from. Call it before Serve.
+func (d *Daemon) SetSource(s ConfigSource) { d.source = s }
+
+// config is the configuration in force: a restored box brings its own.
+func (d *Daemon) config() config.Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cfg
+}
+
+func (d *Daemon) configFile() string {
+	if d.source.File == nil {
+		return ""
+	}
+	return d.source.File()
+}
+
 // Serve runs the daemon until ctx ends. It fails only where another one has the admin socket, or that can not be made.
 func (d *Daemon) Serve(ctx context.Context) error {
+	lights := d.leds()
 	socket, err := admin.Listen(d.cfg.Admin.Socket, d.cfg.Admin.Group)
 	if err != nil {
 		return err
@@ -62,7 +93,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	var wg sync.WaitGroup
 	sd := health.NewSystemd(d.health, log)
 	wg.Go(func() { sd.Run(inner) })
-	wg.Go(func() { health.NewLEDs(d.health, d.leds(), log).Run(inner) })
+	wg.Go(func() { health.NewLEDs(d.health, lights, log).Run(inner) })
 	wg.Go(func() { health.NewPulse(d.health, d.roundTrip, sd.Interval(), sd.Alive, log).Run(inner) })
 	wg.Go(func() {
 		if err := admin.NewServer(log, admin.Methods(d)...).Serve(inner, socket); err != nil {
@@ -84,6 +115,10 @@ func (d *Daemon) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			break
 		}
+		if err = d.handOver(ctx, err); err == nil {
+			wait = d.pause / 2
+			continue
+		}
 		if time.Since(began) > maxPause {
 			wait = d.pause
 		}
@@ -94,6 +129,7 @@ func (d *Daemon) run(ctx context.Context) {
 		case <-time.After(wait):
 		}
 	}
+	d.stopHanding()
 	d.health.Stopping()
 }
 
@@ -131,12 +167,27 @@ func (d *Daemon) once(ctx context.Context) error {
 	if err := d.tryStore(ctx); err != nil {
 		return err
 	}
-	st, err := store.Open(StorePath(d.cfg), store.Options{
-		Log: d.log, Reserve: int64(d.cfg.Store.Reserve), QueueBytes: int64(d.cfg.Store.QueueBytes),
+	cfg := d.config()
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return err
+	}
+	unlock, err := lockFolder(cfg.DataDir)
+	if err != nil {
+		return errBusyFolder(err)
+	}
+	defer unlock()
+	st, err := store.Open(StorePath(cfg), store.Options{
+		Log: d.log, Reserve: int64(cfg.Store.Reserve), QueueBytes: int64(cfg.Store.QueueBytes),
 		OnFailure: func(err error) { cancel(fmt.Errorf("the store failed: %w", err)) },
 	})
 	if err != nil {
 		return err
+	}
+	if given, err := d.closedFor(st); given || err != nil {
+		if err == nil {
+			err = d.stayClosed(ctx, st)
+		}
+		return errors.Join(err, st.Close())
 	}
 	s, err := d.open(st)
 	if err != nil {
@@ -148,8 +199,13 @@ func (d *Daemon) once(ctx context.Context) error {
 		_ = st.Close()
 		return err
 	}
+	if err := d.tellHeld(st); err != nil {
+		s.closeListeners()
+		return errors.Join(err, st.Close())
+	}
 	d.set(s)
 	defer d.set(nil)
+	defer d.serveUntil(cancel)()
 	d.clearTroubles(nil)
 	d.health.Ready()
 	d.log.Info("serving", "domains", s.box.Router.Domains(), "version", d.version)
@@ -179,21 +235,29 @@ func (d *Daemon) open(st *store.Store) (*service, error) {
 	if err := d.survey(st, domains); err != nil {
 		return nil, err
 	}
-	b, err := New(st, d.cfg, domains, d.version, nil, d.log)
+	b, err := New(st, d.config(), domains, d.version, nil, d.log)
 	if err != nil {
 		return nil, err
 	}
 	return b.open()
 }
 
-// tryStore removes what a power cut left, and reads the file in a child process first.
+// tryStore looks at what there is before anything is opened: it finishes what a stop left half, begins with a backup where there is no database, and
+// reads one that is there in a child process.
 func (d *Daemon) tryStore(ctx context.Context) error {
-	path := StorePath(d.cfg)
-	if _, err := os.Stat(path); err != nil {
-		return nil // it is made, or Open says why not
+	cfg := d.config()
+	if err := takeUp(ctx, cfg, d.log); err != nil {
+		return err
 	}
-	removeLeftovers(d.cfg)
-	err := CheckStore(ctx, path)
+	path := StorePath(cfg)
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.firstStart(ctx)
+	}
+	if err != nil {
+		return nil // Open says why not
+	}
+	err = CheckStore(ctx, path)
 	if errors.Is(err, store.ErrDamaged) {
 		return fmt.Errorf("the database %s is damaged: stop the box, then `pibox restore FILE --replace`", path)
 	}
@@ -350,7 +414,10 @@ func (d *Daemon) running() *service {
 // roundTrip is what the watchdog waits for: through the router and the committer and back, without a write.
 func (d *Daemon) roundTrip(ctx context.Context) error {
 	s := d.running()
-	if s == nil {
+	switch {
+	case s == nil && d.handingOver():
+		return nil // it has time limits of its own
+	case s == nil:
 		return health.ErrStoreUnusable
 	}
 	return s.box.Router.Ping(ctx)

@@ -15,14 +15,21 @@ import (
 	"time"
 
 	"pibox/internal/admin"
+	"pibox/internal/backup"
 	"pibox/internal/config"
 	"pibox/internal/store"
 )
 
 // TestMain lets the code under test run this binary as the program that reads a database in a child process.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == ChildCheck || os.Args[1] == ChildPrepare) {
+	if len(os.Args) > 1 && IsChild(os.Args[1]) {
 		os.Exit(Child(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	if len(os.Args) == 4 && os.Args[3] == "serve" { // for testbox
+		os.Exit(serveProcess(os.Args[2]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == fetchWord {
+		os.Exit(fetchProcess(os.Args[2:]))
 	}
 	os.Exit(m.Run())
 }
@@ -171,12 +178,8 @@ func TestAWholeLife(t *testing.T) {
 	if _, err := d.client().Backup(ctx, admin.BackupRequest{}, &copied); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "copy.db")
-	if err := os.WriteFile(file, copied.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := store.Check(file); err != nil {
-		t.Errorf("the backup: %v", err)
+	if m, _, err := backup.Verify(&copied); err != nil || m.Accounts != 2 {
+		t.Errorf("the backup: %+v, %v", m, err)
 	}
 	if err := d.stop(); err != nil {
 		t.Fatal(err)

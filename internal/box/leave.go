@@ -2,7 +2,6 @@ package box
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -21,6 +20,9 @@ type leaving struct {
 	old, new xmpp.JID
 	way      client.Config
 	t        *migration
+
+	repeats bool // all contacts were told
+	again   int  // contacts whose servers have not got the request, as far as is known
 }
 
 // maxWait bounds MoveLeaveRequest.Wait.
@@ -114,7 +116,10 @@ func (l *leaving) run(ctx context.Context, t *migration) error {
 		return err
 	}
 	t.part("telling the contacts")
-	return again(ctx, func() error { return l.tell(ctx) })
+	if err := again(ctx, func() error { return l.tell(ctx) }); err != nil {
+		return err
+	}
+	return l.repeat(ctx)
 }
 
 // upload gives the contents to the new server, as far as it takes them. A repeat overwrites the same with the same.
@@ -145,71 +150,6 @@ func (l *leaving) served(ctx context.Context) error {
 	}
 }
 
-// tell goes through the contacts. Each one's step is stored before the next one's turn, so that nobody is asked twice.
-func (l *leaving) tell(ctx context.Context) error {
-	s, err := client.Dial(ctx, l.way)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = s.Close() }()
-	lang, text := l.b.Moved.Words(l.old, l.new)
-	m, err := s.Mover(ctx, text)
-	if err != nil {
-		return err
-	}
-	m.Language = lang
-	all, err := l.contacts()
-	if err != nil {
-		return err
-	}
-	for i, c := range all {
-		// After a crash behind this the new contact list shows that he was asked.
-		r, err := m.Tell(ctx, c)
-		if err != nil {
-			return err
-		}
-		if err := l.note(c, r.Why, step(r.Step, c)); err != nil {
-			return err
-		}
-		l.t.change(func(is *admin.Migration) { is.Counts.Contacts, is.Counts.Told = len(all), i+1 })
-	}
-	wait := min(time.Duration(l.req.Wait)*time.Second, maxWait)
-	if wait <= 0 || !m.Open() {
-		return nil
-	}
-	l.t.part("waiting for contacts who have to ask")
-	if err := m.Wait(ctx, wait, func() bool { return !m.Open() }); err != nil {
-		return err
-	}
-	for _, c := range all {
-		r := m.Report(c)
-		if err := l.note(c, r.Why, step(r.Step, c)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// contacts are those of the job who have not followed yet.
-func (l *leaving) contacts() (all []client.Contact, err error) {
-	err = l.b.Store.View(func(tx *store.Tx) error {
-		for key, c := range store.MoveContacts.All(tx, l.new.String()) {
-			switch c.Step {
-			case store.StepFollowed, store.StepRefused, store.StepDropped, store.StepMoved, store.StepKept:
-				continue
-			}
-			all = append(all, client.Contact{
-				RosterItem: portable.RosterItem{
-					JID: strings.TrimPrefix(key, store.Key(l.new.String(), "")), Name: c.Name, Groups: c.Groups, Sub: c.Sub, Ask: c.Ask, Approved: c.Approved,
-				},
-				Claim: l.old, Asked: c.Step == store.StepAsked,
-			})
-		}
-		return nil
-	})
-	return all, err
-}
-
 func step(s client.Step, c client.Contact) store.MoveStep {
 	switch s {
 	case client.StepFollowed:
@@ -227,26 +167,4 @@ func step(s client.Step, c client.Contact) store.MoveStep {
 		return store.StepAsked
 	}
 	return store.StepKept
-}
-
-// note stores how far a contact is.
-func (l *leaving) note(c client.Contact, why string, step store.MoveStep) error {
-	who, err := xmpp.ParseJID(c.JID)
-	if err != nil {
-		return err
-	}
-	return l.b.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
-		key := store.Key(l.new.String(), who.String())
-		now, ok := store.MoveContacts.Get(tx, key)
-		job, there := store.MoveJobs.Get(tx, l.new.String())
-		switch {
-		case !there || job.State != store.MoveRunning:
-			return errors.New("the move was cancelled")
-		case !ok || now.Step == step && now.Failure == why, now.Step == store.StepTold && step == store.StepToTell, now.Step == store.StepFollowed:
-			return nil // the old home, which is ours, told him, or has seen him follow
-		}
-		now.Step, now.Failure, now.Since = step, why, time.Now().UTC()
-		store.MoveContacts.Put(tx, key, now)
-		return nil
-	})
 }

@@ -16,7 +16,9 @@ const (
 	RestorePrefix = "restore-"
 	// PartPattern is the name, for os.CreateTemp, of a file that is not complete.
 	PartPattern = ".pibox-*.part"
-	// backupPrefix begins the name of the folder in which a backup is made.
+	// fetchPrefix begins the name of the folder in which a box that is being fetched is prepared.
+	fetchPrefix = "fetch-"
+	// backupPrefix begins the name of the folder in which earlier versions made backups.
 	backupPrefix = "backup-in-progress-"
 )
 
@@ -30,6 +32,7 @@ func removeLeftovers(cfg config.Config) {
 	dir := cfg.DataDir
 	RemoveLeft(dir, backupPrefix)
 	RemoveLeft(dir, RestorePrefix)
+	RemoveLeft(dir, fetchPrefix)
 	for _, path := range left(dir, PartPattern, fs.FileMode.IsRegular) {
 		_ = os.Remove(path)
 	}

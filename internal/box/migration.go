@@ -18,8 +18,10 @@ import (
 const (
 	// maxMigration is how long a migration may take. Its server may be away for a while, and its archive be long.
 	maxMigration = 48 * time.Hour
-	// maxMigrations at the same time: each may hold some MiB, and the old server's pace is not ours.
+	// maxMigrations at the same time: each may hold some MiB, and the old server's pace is not ours. The others wait for their turn.
 	maxMigrations = 4
+	// maxAllMigrations that are not over.
+	maxAllMigrations = 64
 )
 
 // migrations are the sessions of this box at other servers, one for each account that comes or goes. They are in memory alone, as the passwords are.
@@ -27,6 +29,7 @@ type migrations struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	turns  chan struct{} // holds one of each that has its turn
 
 	mu    sync.Mutex
 	byNew map[xmpp.JID]*migration
@@ -35,7 +38,9 @@ type migrations struct {
 // migration is one of them.
 type migration struct {
 	cancel context.CancelFunc
-	ready  chan struct{} // closed when it is logged in, or over
+	turns  chan struct{}
+	turn   bool          // has its turn
+	ready  chan struct{} // closed when it is logged in, has to wait for its turn, or is over
 	once   sync.Once
 
 	mu     sync.Mutex
@@ -44,7 +49,7 @@ type migration struct {
 }
 
 func newMigrations() *migrations {
-	t := &migrations{byNew: map[xmpp.JID]*migration{}}
+	t := &migrations{byNew: map[xmpp.JID]*migration{}, turns: make(chan struct{}, maxMigrations)}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }
@@ -55,7 +60,7 @@ func (ts *migrations) stop() {
 	ts.wg.Wait()
 }
 
-// begin starts one, unless it is under way, and returns when it is logged in or over.
+// begin starts one, unless it is under way, and returns when it is logged in, waits for its turn, or is over.
 func (ts *migrations) begin(ctx context.Context, is admin.Migration, new xmpp.JID, run func(ctx context.Context, t *migration) error) (admin.Migration, error) {
 	ts.mu.Lock()
 	t := ts.byNew[new]
@@ -75,18 +80,23 @@ func (ts *migrations) begin(ctx context.Context, is admin.Migration, new xmpp.JI
 			return is, admin.Errorf(admin.CodeBusy, "%s is on its way to %s already", was.Old, was.New)
 		}
 		return t.state(), nil
-	case running >= maxMigrations:
+	case running >= maxAllMigrations:
 		ts.mu.Unlock()
 		return is, admin.Errorf(admin.CodeBusy, "%d accounts are on their way already", running).Then("Try again when one of them is there.")
 	}
 	is.State, is.Began = admin.MigrationConnecting, time.Now().UTC()
-	t = &migration{is: is, ready: make(chan struct{})}
+	t = &migration{is: is, ready: make(chan struct{}), turns: ts.turns}
 	ts.byNew[new] = t
 	long, cancel := context.WithTimeout(ts.ctx, maxMigration)
 	t.cancel = cancel
 	ts.wg.Go(func() {
 		defer cancel()
-		t.end(run(long, t))
+		err := t.take(long)
+		if err == nil {
+			err = run(long, t)
+		}
+		t.yield()
+		t.end(err)
 	})
 	ts.mu.Unlock()
 	select {
@@ -124,6 +134,55 @@ func (t *migration) change(f func(is *admin.Migration)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f(&t.is)
+}
+
+// take waits for the turn. The first time it is told to who asked for the migration.
+func (t *migration) take(ctx context.Context) error {
+	select {
+	case t.turns <- struct{}{}:
+		t.turn = true
+		return ctx.Err()
+	default:
+	}
+	t.change(func(is *admin.Migration) {
+		if is.State == admin.MigrationConnecting {
+			is.State = admin.MigrationWaiting
+		}
+	})
+	t.once.Do(func() { close(t.ready) })
+	select {
+	case t.turns <- struct{}{}:
+		t.turn = true
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	t.change(func(is *admin.Migration) {
+		if is.State == admin.MigrationWaiting {
+			is.State = admin.MigrationConnecting
+		}
+	})
+	return nil
+}
+
+func (t *migration) yield() {
+	if t.turn {
+		t.turn = false
+		<-t.turns
+	}
+}
+
+// pause lets others have their turn until something is to be repeated.
+func (t *migration) pause(ctx context.Context, wait time.Duration) error {
+	t.change(func(is *admin.Migration) { is.State, is.Part = admin.MigrationRepeating, "" })
+	t.yield()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return t.take(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // part tells what is being done; the first one also that it is logged in.

@@ -19,6 +19,7 @@ func (d *Daemon) watch(ctx context.Context) {
 	for {
 		d.watchDisk()
 		d.watchCertificates()
+		d.watchKeys()
 		select {
 		case <-ctx.Done():
 			return
@@ -28,8 +29,9 @@ func (d *Daemon) watch(ctx context.Context) {
 }
 
 func (d *Daemon) watchDisk() {
-	free, err := freeBytes(d.cfg.DataDir)
-	reserve := int64(d.cfg.Store.Reserve)
+	cfg := d.config()
+	free, err := freeBytes(cfg.DataDir)
+	reserve := int64(cfg.Store.Reserve)
 	switch {
 	case err == nil && free < reserve:
 		d.health.Set(health.Fact{Name: "disk", Severity: health.Failing, Text: "the disk is full: nothing can be stored any more. Free some space."})

@@ -37,6 +37,7 @@ type Config struct {
 	Push    Push    `toml:"push" doc:"Push services, which wake the apps of devices that have no connection (XEP-0357). They are told that something came."`
 	Store   Store   `toml:"store" doc:"The database file."`
 	Health  Health  `toml:"health" doc:"LEDs."`
+	Backup  Backup  `toml:"backup" doc:"Backups, and what a new box begins with."`
 	Admin   Admin   `toml:"admin" doc:"The local socket that commands such as 'pibox user add' talk to."`
 }
 
@@ -206,6 +207,12 @@ type Health struct {
 	GPIOActiveLow bool   `toml:"gpio_active_low" doc:"The LED at that pin shines when the pin is low."`
 }
 
+// Backup configures backups and the first start of a box.
+type Backup struct {
+	Recipients  []string `toml:"recipients" kind:"recipient" doc:"Public keys of age (age1…) that 'pibox backup' encrypts to where nothing else is said. Empty: it asks for a pass phrase."`
+	RestoreFrom []string `toml:"restore_from" kind:"folder" doc:"Folders in which a box without a database looks for a backup before it begins as a new one: pibox-restore.age, else the last pibox-*.age; beside it pibox-restore.txt with the pass phrase or the identity of age."`
+}
+
 // Admin configures the local administration socket.
 type Admin struct {
 	Socket string `toml:"socket" doc:"Path of the socket. Empty: $RUNTIME_DIRECTORY/admin.sock, for root /run/pibox/admin.sock, else $XDG_RUNTIME_DIR/pibox/admin.sock, else admin.sock in data_dir."`
@@ -237,6 +244,7 @@ func Default() Config {
 			ForwardingDays: 90, RetryMin: seconds(30), RetryMax: Duration(6 * time.Hour),
 		},
 		Archive: Archive{MaxSize: archiveSize()},
+		Backup:  Backup{Recipients: []string{}, RestoreFrom: []string{"/boot/firmware", "/media/usb"}},
 		Store:   Store{Reserve: 32 << 20, QueueBytes: 8 << 20},
 		Health: Health{
 			StatusLED: "auto", PowerLED: "auto", LEDDir: "/sys/class/leds",

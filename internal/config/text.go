@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -59,6 +60,13 @@ func canonical(kind, s string) (string, error) {
 		return s, matches(s, `^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$`, "is no language tag such as en, de or pt-BR")
 	case "led":
 		return s, matches(s, `^[A-Za-z0-9_:-][A-Za-z0-9_:.-]*$`, "is no name of a LED: auto, none, or one of the names in led_dir")
+	case "recipient":
+		return s, matches(s, `^age1[02-9ac-hj-np-z]{10,}$`, "is no public key of age, such as age1…")
+	case "folder":
+		if !filepath.IsAbs(s) {
+			return s, fmt.Errorf("%q must be the whole path of a folder, such as /media/usb", s)
+		}
+		return filepath.Clean(s), nil
 	case "gpio":
 		return s, matches(s, `^[A-Za-z0-9_]*$`, "is no name of a pin such as GPIO17")
 	}

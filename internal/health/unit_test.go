@@ -27,7 +27,7 @@ func unitValues(t *testing.T, key string) []string {
 func TestUnitAgreesWithTheDaemon(t *testing.T) {
 	for key, want := range map[string]string{
 		"Type": "notify", "WatchdogSec": "120", "Restart": "always", "StartLimitIntervalSec": "0",
-		"ReadWritePaths": "-/sys/class/leds/ACT -/sys/class/leds/PWR -/sys/class/leds/led0 -/sys/class/leds/led1",
+		"ReadWritePaths": "-/sys/class/leds/ACT -/sys/class/leds/PWR -/sys/class/leds/led0 -/sys/class/leds/led1\n-/boot/firmware -/media/usb",
 	} {
 		if got := strings.Join(unitValues(t, key), "\n"); got != want {
 			t.Errorf("%s=%s, want %s", key, got, want)

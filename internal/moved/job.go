@@ -90,11 +90,11 @@ func (m *Moved) pass(new xmpp.JID, behind string) {
 			finish(tx, job)
 		}
 		return nil
-	}, func(err error) { m.passed(new, did, next, step, err) })
+	}, func(err error) { m.passed(new, behind, did, next, step, err) })
 }
 
-// passed is the end of one transaction of a pass.
-func (m *Moved) passed(new xmpp.JID, did string, next time.Time, step func(), err error) {
+// passed is the end of one transaction of a pass. One that came to its end looks once more from the beginning, where somebody may wait for his turn.
+func (m *Moved) passed(new xmpp.JID, behind, did string, next time.Time, step func(), err error) {
 	m.mu.Lock()
 	s := m.runs[new]
 	again := false
@@ -115,7 +115,7 @@ func (m *Moved) passed(new xmpp.JID, did string, next time.Time, step func(), er
 		m.pass(new, did)
 		return
 	default:
-		again, s.again = s.again, false
+		again, s.again = s.again || behind != "", false
 		if !next.IsZero() && !again {
 			m.passLater(new, s, time.Until(next))
 		}
@@ -151,7 +151,7 @@ func (m *Moved) stepOf(job store.MoveJob, first bool) func() {
 func (m *Moved) stepped(job store.MoveJob, name string, err error) {
 	new := xmpp.MustJID(job.New)
 	if err != nil {
-		m.passed(new, "", time.Time{}, nil, err)
+		m.passed(new, "", "", time.Time{}, nil, err)
 		return
 	}
 	m.r.Submit(256, func(tx *store.Tx, _ *xmpp.Out) error {
@@ -167,7 +167,7 @@ func (m *Moved) stepped(job store.MoveJob, name string, err error) {
 		return nil
 	}, func(err error) {
 		if err != nil {
-			m.passed(new, "", time.Time{}, nil, err)
+			m.passed(new, "", "", time.Time{}, nil, err)
 			return
 		}
 		m.pass(new, "")
@@ -179,6 +179,7 @@ func (m *Moved) nextContact(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new 
 	prefix := store.Key(job.New, "")
 	var who xmpp.JID
 	var c store.MoveContact
+	do := m.carry
 	for key, have := range store.MoveContacts.From(tx, store.Key(job.New, behind), job.New) {
 		name := strings.TrimPrefix(key, prefix)
 		if have.Step != store.StepWaiting || name == behind {
@@ -188,7 +189,11 @@ func (m *Moved) nextContact(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new 
 		if err != nil {
 			return "", next, err
 		}
-		if at := m.due(tx, job, j, have); time.Now().Before(at) {
+		if at, turn := m.due(tx, job, j, have); time.Now().Before(at) {
+			if turn && !have.Entered {
+				did, who, c, do = name, j, have, m.early
+				break
+			}
 			if next.IsZero() || at.Before(next) {
 				next = at
 			}
@@ -200,7 +205,7 @@ func (m *Moved) nextContact(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new 
 	if did == "" {
 		return "", next, nil
 	}
-	return did, next, m.carry(tx, out, job, new, who, c)
+	return did, next, do(tx, out, job, new, who, c)
 }
 
 // finish ends a job that has no contact who was asked or is still to be told.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"pibox/internal/box"
 	"pibox/internal/moved"
@@ -18,10 +19,11 @@ import (
 //	move OLD NEW [then-close] [fails]            both on this box
 //	bring OLD NEW CONTACT=sub[,ask][,moved]…     a job for an old address elsewhere is planned, announced "moved" there as whoever plans it knows
 //	leave OLD NEW                                the new home is elsewhere
+//	announced NEW                                its old home elsewhere is known to serve the statement
 //	start NEW [unverified] [fails]; verify NEW [fails]; cancel NEW; undo NEW; hold on|off
 //	job NEW STATE CONTACT=step…                  the job is so; "." for no contacts
 func isMove(words []string) bool {
-	return slices.Contains([]string{"move", "bring", "start", "verify", "cancel", "undo", "hold", "job", "family", "leave"}, words[0])
+	return slices.Contains([]string{"move", "bring", "start", "verify", "cancel", "undo", "hold", "job", "family", "leave", "announced"}, words[0])
 }
 
 func move(b *box.Box, words []string) error {
@@ -57,6 +59,8 @@ func moves(b *box.Box, words []string) error {
 		return leave(b, xmpp.MustJID(words[1]), new)
 	case "bring":
 		return bring(b, xmpp.MustJID(words[1]), new, words[3:])
+	case "announced":
+		return b.Store.Update(func(tx *store.Tx) error { return moved.SetAnnounced(tx, new, time.Now()) })
 	case "start":
 		return b.Moved.StartJob(new, opt)
 	case "verify":

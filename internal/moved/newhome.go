@@ -65,7 +65,7 @@ func (m *Moved) planLocal(tx *store.Tx, old, new xmpp.JID, family string, member
 	if mv, ok := store.Moves.Get(tx, new.String()); ok {
 		return job, refuse(ErrNotReady, "%s announced that it moves to %s itself", new, mv.To)
 	}
-	if err := PlanJob(tx, store.MoveJob{Old: old.String(), New: new.String(), Family: family}); err != nil {
+	if err := planJob(tx, store.MoveJob{Old: old.String(), New: new.String(), Family: family}); err != nil {
 		return job, err
 	}
 	for contact, c := range snapshot(tx, old) {
@@ -75,10 +75,10 @@ func (m *Moved) planLocal(tx *store.Tx, old, new xmpp.JID, family string, member
 		}
 		if member, ok := members[who]; ok {
 			c.Member = member.String()
+		} else if !m.r.IsLocal(who.Domain) { // who moves within the box, for himself, follows as anybody does
+			c.Member = memberOf(tx, new, who)
 		}
-		if err := AddContact(tx, new, who, c); err != nil {
-			return job, err
-		}
+		store.MoveContacts.Put(tx, store.Key(new.String(), who.String()), c)
 	}
 	job, _ = store.MoveJobs.Get(tx, new.String())
 	return job, nil
@@ -141,6 +141,7 @@ func (m *Moved) begin(tx *store.Tx, out *xmpp.Out, job store.MoveJob, opt StartO
 	job.State, job.Ended = store.MoveRunning, time.Time{}
 	store.MoveJobs.Put(tx, job.New, job)
 	out.After(func() { m.kick(new) })
+	m.kickMembers(tx, out, job)
 	if job.ThenClose {
 		out.After(func() { go m.closeDue() })
 	}

@@ -110,7 +110,7 @@ func contacts(tx *store.Tx, account xmpp.JID) iter.Seq2[string, store.RosterItem
 func anySub(s store.Subscription) bool { return s.To() || s.From() }
 
 // CanRead tells whether somebody whom the node's own access model (presence) does not let in may get the statement's item all the same:
-// the contacts at publication, and the bare domain of their server; never who is blocked.
+// the contacts at publication, the bare domain of their server, and the new address; never who is blocked.
 func (m *Moved) CanRead(tx *store.Tx, account, who xmpp.JID) bool {
 	mv, ok := store.Moves.Get(tx, account.String())
 	return ok && m.isReader(tx, mv, account, who, true)
@@ -122,15 +122,15 @@ func (m *Moved) Served(tx *store.Tx, account xmpp.JID) bool {
 	return ok && !time.Now().Before(mv.Visible)
 }
 
-// isReader tells whether somebody was a contact at publication, or is a presence subscriber today; servers: the bare domain of such a one's
-// server counts too.
+// isReader tells whether somebody was a contact at publication, is a presence subscriber today, or is the new address itself, whose home asks
+// before it tells anybody; servers: the bare domain of a contact's server counts too.
 func (m *Moved) isReader(tx *store.Tx, mv store.Move, account, who xmpp.JID, servers bool) bool {
 	if m.needs.Blocks.Blocked(tx, account, who) {
 		return false
 	}
 	if who.Local != "" {
 		item, _ := m.needs.Roster.Item(tx, account, who.Bare())
-		return item.Sub.From() || slices.Contains(mv.Readers, who.Bare().String())
+		return item.Sub.From() || slices.Contains(mv.Readers, who.Bare().String()) || who.Bare().String() == mv.To
 	}
 	if !servers || !who.IsBare() {
 		return false

@@ -70,7 +70,7 @@ func (o *Outbox) Send(tx *store.Tx, out *xmpp.Out, typ string, from, to xmpp.JID
 		return
 	}
 	seq := store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: from.String(), To: to.String(), Queued: time.Now().UTC()})
-	if store.Held(tx) {
+	if store.Held(tx) { // the box that this one was restored from may send it, too
 		return
 	}
 	out.After(func() {

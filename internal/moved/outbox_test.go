@@ -151,3 +151,47 @@ func TestOutboxOfADomainThatCameHere(t *testing.T) {
 		}
 	})
 }
+
+// A restored box sends nothing until its owner says that the old one is gone; then everything.
+func TestOutboxOfAHeldBox(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		l := &lossy{got: map[string]int{}}
+		b, st := lossyBox(t, dir, l)
+		if err := st.Update(func(tx *store.Tx) error { store.SetHeld(tx, true); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		claim(l)
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if left := dump(t, st); strings.Count(left, "outbox: ") != 2 || len(l.got) != 0 {
+			t.Errorf("sent: %v; left is\n%s", l.got, left)
+		}
+		if err := b.Close(); err != nil { // also after a start
+			t.Fatal(err)
+		}
+		st, err := store.Open(filepath.Join(dir, "pibox.db"), store.Options{Reserve: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = newBox(t, st, config.Default(), []string{"montague.example"}, l)
+		l.r = b.Router
+		defer func() { _ = b.Close() }()
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if len(l.got) != 0 {
+			t.Errorf("sent: %v", l.got)
+		}
+		if err := st.Update(func(tx *store.Tx) error { store.SetHeld(tx, false); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Moved.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if left := dump(t, st); strings.Contains(left, "outbox: ") || len(l.got) == 0 {
+			t.Errorf("sent: %v; left is\n%s", l.got, left)
+		}
+	})
+}

@@ -35,7 +35,16 @@ func refuse(kind error, format string, args ...any) error {
 // PlanJob stores a job that somebody starts later (Moved.StartJob), within a transaction; its state is planned. A job for the same two addresses
 // that is planned only, was undone, or is done is planned anew, without contacts; ErrBusy where one runs, and where another job
 // has one of the two addresses.
+//
+// Contacts of jobs for this box who move by it, and its contacts who move by them, are members (MoveContact.Member).
 func PlanJob(tx *store.Tx, job store.MoveJob) error {
+	if err := planJob(tx, job); err != nil || job.Outside {
+		return err
+	}
+	return linkMember(tx, job)
+}
+
+func planJob(tx *store.Tx, job store.MoveJob) error {
 	old, okOld := bareJID(job.Old)
 	new, okNew := bareJID(job.New)
 	if !okOld || !okNew || old == new {
@@ -71,6 +80,9 @@ func AddContact(tx *store.Tx, new, contact xmpp.JID, c store.MoveContact) error 
 	if !ok || job.State != store.MovePlanned {
 		return refuse(ErrNoJob, "no move to %s is planned", new)
 	}
+	if c.Member == "" && !job.Outside {
+		c.Member = memberOf(tx, new, contact.Bare())
+	}
 	store.MoveContacts.Put(tx, store.Key(new.String(), contact.Bare().String()), c)
 	return nil
 }
@@ -79,7 +91,7 @@ func AddContact(tx *store.Tx, new, contact xmpp.JID, c store.MoveContact) error 
 func Told(tx *store.Tx, new, contact xmpp.JID) {
 	key := store.Key(new.String(), contact.Bare().String())
 	if c, ok := store.MoveContacts.Get(tx, key); ok && c.Step == store.StepToTell {
-		c.Step, c.Since = store.StepTold, time.Now().UTC()
+		c.Step, c.Since, c.Told = store.StepTold, time.Now().UTC(), true
 		store.MoveContacts.Put(tx, key, c)
 		if job, ok := store.MoveJobs.Get(tx, new.String()); ok && job.State == store.MoveRunning {
 			finish(tx, job)

@@ -46,7 +46,7 @@ func (m *Moved) progressed(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JI
 func (m *Moved) approvedCarried(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID, key string) {
 	job, ok := store.MoveJobs.Get(tx, account.String())
 	c, _ := store.MoveContacts.Get(tx, key)
-	c.Carried = false
+	c.Carried, c.Pending = false, nil
 	store.MoveContacts.Put(tx, key, c)
 	if !ok || contact.Local == "" {
 		return

@@ -1,6 +1,7 @@
 package moved
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -72,7 +73,7 @@ func (m *Moved) ProgressOf(tx *store.Tx, new xmpp.JID) (p Progress, err error) {
 			return p, err
 		}
 		at := who
-		if member, err := xmpp.ParseJID(c.Member); err == nil && c.Member != "" && c.Step != store.StepWaiting {
+		if member, err := xmpp.ParseJID(c.Member); err == nil && c.Member != "" && (c.Step == store.StepFollowed || c.Step == store.StepKept) {
 			at = member
 		}
 		item, _ := m.needs.Roster.Item(tx, new, at)
@@ -92,8 +93,15 @@ func (m *Moved) describe(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.
 			e.State, e.Detail = ContactToTell, "the new account, at another server, is to ask him"
 			return
 		}
-		if at := m.due(tx, job, who, c); job.State == store.MoveRunning && time.Until(at) > 0 {
-			e.Detail = "told at " + at.Format(time.RFC3339) + ", so that his server takes it for no flood"
+		if until, ok := awaits(tx, job, who, c); ok {
+			e.Detail = "moves along, to " + c.Member + ": waits until " + until.Format(time.RFC3339) + " for that move to begin"
+			return
+		}
+		if at, turn := m.due(tx, job, who, c); job.State == store.MoveRunning && time.Until(at) > 0 {
+			e.Detail = "waits until " + at.Format(time.RFC3339) + " for his answer to the old address"
+			if turn {
+				e.Detail = "waits for its turn until " + at.Format(time.RFC3339) + " at least, so that his server takes it for no flood"
+			}
 		}
 	case store.StepAsked:
 		since, unsent := outbox[who.String()]
@@ -127,7 +135,7 @@ func ContactsMoved(tx *store.Tx, new string) map[string]string {
 	to := map[string]string{}
 	prefix := store.Key(new, "")
 	for key, c := range store.MoveContacts.All(tx, new) {
-		if next := c.Member + c.Address; next != "" {
+		if next := cmp.Or(c.Member, c.Address); next != "" {
 			to[strings.TrimPrefix(key, prefix)] = next
 		}
 	}

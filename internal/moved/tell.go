@@ -12,24 +12,50 @@ import (
 // meeting is how long a contact who moved himself has to let the old address in, before the new one asks him: so that his home can prove the claim.
 const meeting = 10 * time.Minute
 
-// due is when a contact may be told.
-func (m *Moved) due(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.MoveContact) time.Time {
+// due is when a contact may be told. turn: only others of his server are before him.
+func (m *Moved) due(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.MoveContact) (at time.Time, turn bool) {
 	now := time.Now()
 	if c.From != "" {
 		// He moved himself, and the old address asks him for his presence: his answer is what lets him verify us.
 		old, err := xmpp.ParseJID(job.Old)
 		if item, ok := m.needs.Roster.Item(tx, old, who); err == nil && ok && item.Ask && now.Before(c.Since.Add(meeting)) {
-			return c.Since.Add(meeting)
+			return c.Since.Add(meeting), false
 		}
 	}
+	if until, ok := awaits(tx, job, who, c); ok {
+		return until, false
+	}
 	if m.r.IsLocal(who.Domain) || c.Member != "" || (!c.Sub.To() && !c.Ask) {
-		return now
+		return now, false
 	}
 	new, err := xmpp.ParseJID(job.New)
 	if err != nil {
-		return now
+		return now, false
 	}
-	return m.pace.when(now, new, who.Domain)
+	return m.pace.when(now, new, who.Domain), true
+}
+
+// early enters a contact who waits for his turn: he is in the contact list, and may ask for himself.
+func (m *Moved) early(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who xmpp.JID, c store.MoveContact) error {
+	old, err := xmpp.ParseJID(job.Old)
+	if err != nil {
+		return err
+	}
+	was, _ := m.needs.Roster.Item(tx, new, who)
+	approves := c.Sub.From() && !was.Sub.From() && !m.blocked(tx, new, who) && !m.blocked(tx, old, who)
+	m.enter(tx, out, new, who, &c, false, approves)
+	c.Entered = true
+	store.MoveContacts.Put(tx, store.Key(job.New, who.String()), c)
+	return m.approveWaiting(tx, out, new, who, approves)
+}
+
+// approveWaiting lets in who had asked before the pre-approval was written, as one who moves himself at the same time.
+func (m *Moved) approveWaiting(tx *store.Tx, out *xmpp.Out, new, who xmpp.JID, approves bool) error {
+	p, waits := store.Pending.Get(tx, store.Key(new.String(), who.String()))
+	if !waits || !approves || p.Verifying {
+		return nil
+	}
+	return m.needs.Roster.Approve(tx, out, new, who)
 }
 
 // carry brings one contact over: roster item, push, and what he is asked or told, in one transaction.
@@ -60,6 +86,11 @@ func (m *Moved) carry(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who x
 		m.successor(tx, job, who, to)
 		return nil
 	}
+	was, listed := m.needs.Roster.Item(tx, new, who)
+	if c.Entered && !listed {
+		set(store.StepDropped, "")
+		return nil
+	}
 	if m.r.IsLocal(who.Domain) && who.Local != "" && !store.Accounts.Has(tx, who.String()) {
 		m.enter(tx, out, new, who, &c, false, false)
 		set(store.StepFailed, "there is no such account on this box")
@@ -70,7 +101,6 @@ func (m *Moved) carry(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who x
 		set(store.StepKept, "blocked: not told")
 		return nil
 	}
-	was, _ := m.needs.Roster.Item(tx, new, who)
 	asks := (c.Sub.To() || c.Ask) && !was.Sub.To()
 	approves := c.Sub.From() && !was.Sub.From()
 	m.enter(tx, out, new, who, &c, asks, approves)
@@ -82,11 +112,8 @@ func (m *Moved) carry(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who x
 	default:
 		set(store.StepKept, "")
 	}
-	if p, waits := store.Pending.Get(tx, store.Key(job.New, who.String())); waits && approves && !p.Verifying {
-		// His request was here before the pre-approval, as of one who moves himself at the same time.
-		if err := m.needs.Roster.Approve(tx, out, new, who); err != nil {
-			return err
-		}
+	if err := m.approveWaiting(tx, out, new, who, approves); err != nil {
+		return err
 	}
 	if err := m.carryPending(tx, out, new, who, &c); err != nil {
 		return err
@@ -122,17 +149,19 @@ func (m *Moved) enter(tx *store.Tx, out *xmpp.Out, new, who xmpp.JID, c *store.M
 	if !listed && c.Pending != nil && c.Sub == "" {
 		return // only a request waited: that makes no item (RFC 6121 §3.1.3)
 	}
-	c.Made = c.Made || !listed
-	if item.Name == "" {
-		item.Name = c.Name
-	}
-	if len(item.Groups) == 0 {
-		item.Groups = slices.Clone(c.Groups)
+	if !c.Entered { // what the owner changed since is his word
+		c.Made = c.Made || !listed
+		if item.Name == "" {
+			item.Name = c.Name
+		}
+		if len(item.Groups) == 0 {
+			item.Groups = slices.Clone(c.Groups)
+		}
 	}
 	if asks {
 		item.Ask = true
 	}
-	if approves && !item.Approved {
+	if approves && !item.Approved && !c.Entered {
 		item.Approved, c.PreApproved = true, true
 	}
 	m.needs.Roster.Put(tx, out, new, who, item)
@@ -161,7 +190,7 @@ func (m *Moved) claim(job store.MoveJob, who xmpp.JID, c store.MoveContact) [][]
 // carryPending shows the owner, at the new address, a request that waited at the old one.
 func (m *Moved) carryPending(tx *store.Tx, out *xmpp.Out, new, who xmpp.JID, c *store.MoveContact) error {
 	item, _ := m.needs.Roster.Item(tx, new, who)
-	if c.Pending == nil || item.Sub.From() || store.Pending.Has(tx, store.Key(new.String(), who.String())) {
+	if c.Pending == nil || c.Carried || item.Sub.From() || store.Pending.Has(tx, store.Key(new.String(), who.String())) {
 		return nil
 	}
 	st, err := xmpp.ParseStanza(c.Pending)
@@ -190,16 +219,19 @@ func (m *Moved) tellByOld(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, w
 	if c.Step == store.StepAsked {
 		next = store.StepAsked // the request goes out as well
 	}
-	if acc, ok := store.Accounts.Get(tx, from.String()); !m.r.IsLocal(from.Domain) || !ok || acc.Closed != nil {
+	switch acc, ok := store.Accounts.Get(tx, from.String()); {
+	case c.Told:
+	case !m.r.IsLocal(from.Domain) || !ok || acc.Closed != nil:
 		if next == store.StepTold {
 			next = store.StepToTell
 		}
-	} else {
+	default:
 		lang := m.boxLanguage()
 		x := xmpp.NewXML("message").Attr("type", "chat").Attr("from", from.String()).Attr("to", who.String()).Attr("id", newMessageID()).Attr("xml:lang", lang)
 		if err := m.needs.Messages.Say(tx, out, xmpp.Make(x.Leaf("body", "", sayMoved(lang, from.String(), new.String())).Bytes())); err != nil {
 			return err
 		}
+		c.Told = true
 	}
 	if c.Step == store.StepToTell && next == store.StepToTell {
 		return nil

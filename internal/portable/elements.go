@@ -1,6 +1,7 @@
 package portable
 
 import (
+	"bytes"
 	"encoding/base64"
 	"strconv"
 	"strings"
@@ -35,7 +36,24 @@ func (r *Reader) credentials(w whole) error {
 			return r.malformed(w, "its "+f.name+" is not in base64")
 		}
 	}
+	encodedTwice(&c)
 	return r.sink.Credentials(c)
+}
+
+// encodedTwice undoes what ejabberd 23.01 does: its keys are in base64 of base64.
+func encodedTwice(c *Credentials) {
+	size := 20
+	if c.Mechanism == ScramSHA256 {
+		size = 32
+	}
+	var inner [3][]byte
+	for i, outer := range [...][]byte{c.StoredKey, c.ServerKey, c.Salt} {
+		var err error
+		if inner[i], err = base64.StdEncoding.DecodeString(string(outer)); err != nil || i < 2 && len(inner[i]) != size {
+			return
+		}
+	}
+	c.StoredKey, c.ServerKey, c.Salt = inner[0], inner[1], inner[2]
 }
 
 // text is that of a child, without the space around and in it, which base64 in files may have.
@@ -64,15 +82,15 @@ func yes(s string) bool { return s == "true" || s == "1" }
 
 // stanza gives a stanza on, as its bytes are on a stream: without a declaration of jabber:client.
 func (r *Reader) stanza(w whole, to func([]byte) error) error {
-	raw, ok := streamed(w.Raw)
+	el, ok := streamed(w.Raw)
 	if !ok {
 		return r.malformed(w, "it is no stanza")
 	}
-	return to(raw)
+	return to(el.Raw)
 }
 
 // streamed is a stanza without the declaration of its own namespace.
-func streamed(raw []byte) ([]byte, bool) {
+func streamed(raw []byte) (*frame.Element, bool) {
 	lim := elementLimits
 	lim.Bytes *= 2
 	e, err := frame.Parse(raw, xmpp.NSClient, lim)
@@ -88,7 +106,7 @@ func streamed(raw []byte) ([]byte, bool) {
 	if err != nil || e.NS != xmpp.NSClient && e.NS != xmpp.NSServer {
 		return nil, false
 	}
-	return e.Raw, true
+	return e.AsClient(), true
 }
 
 // pending is XEP-0227 §4.9.
@@ -226,17 +244,41 @@ func (r *Reader) item(node string, w whole) error {
 // archived is XEP-0227 §4.11.
 func (r *Reader) archived(w whole) error {
 	m := Archived{ID: w.Attr("id")}
-	f := w.Node().Child(nsForward, "forwarded")
-	m.At = stamp(f.Child(nsDelay, "delay").Attr("stamp"))
-	msg := f.Child("", "message")
-	if msg == nil {
+	delay, el := forwarded(w)
+	if el == nil || el.Name != "message" {
 		return r.malformed(w, "it holds no message")
 	}
-	var ok bool
-	if m.Stanza, ok = streamed(msg.Raw()); !ok {
-		return r.malformed(w, "it holds no message")
-	}
+	m.At, m.Stanza = stamp(delay), el.Raw
 	return r.sink.Archived(m)
+}
+
+// forwarded finds the time and the message in a result; nil where there is none. Nearly all results need no tree for that.
+func forwarded(w whole) (stamp string, message *frame.Element) {
+	if c, ok := w.Child(nsForward, "forwarded"); ok {
+		if f, err := frame.Parse(w.Raw[c.Start:c.End], c.NS, elementLimits); err == nil {
+			if stamp, message = simple(f); message != nil {
+				return stamp, message
+			}
+		}
+	}
+	f := w.Node().Child(nsForward, "forwarded")
+	message, _ = streamed(f.Child("", "message").Raw())
+	return f.Child(nsDelay, "delay").Attr("stamp"), message
+}
+
+// simple is forwarded where every element declares its own namespaces.
+func simple(f *frame.Element) (stamp string, message *frame.Element) {
+	delay, ok1 := f.Child(nsDelay, "delay")
+	msg, ok2 := f.Child(xmpp.NSClient, "message")
+	if !ok1 || !ok2 || !bytes.HasPrefix(f.Raw[msg.Start:msg.End], []byte("<message ")) {
+		return "", nil
+	}
+	d, err := frame.Parse(f.Raw[delay.Start:delay.End], nsDelay, elementLimits)
+	if err != nil {
+		return "", nil
+	}
+	message, _ = streamed(f.Raw[msg.Start:msg.End])
+	return d.Attr("stamp"), message
 }
 
 // own is what only a pibox writes.

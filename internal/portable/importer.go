@@ -33,7 +33,7 @@ const (
 	maxOwed       = 5000
 	maxOwedBytes  = 32 << 20
 	maxStanza     = 512 << 10
-	batchBytes    = 128 << 10 // that are written in one transaction, and one stanza more
+	batchBytes    = 256 << 10 // that are written in one transaction, and one stanza more
 )
 
 // Moves takes the contact list of an account that comes from another address: contacts are asked there, not overwritten here.
@@ -115,6 +115,7 @@ func (im *Importer) Close() error {
 	if im.cur = nil; a == nil || im.opt.DryRun {
 		return nil
 	}
+	_ = a.wait() // it is taken back
 	return drop(im.opt.Router, a.to.String())
 }
 
@@ -144,8 +145,9 @@ type incoming struct {
 	id       string // of the mark
 	began    time.Time
 
-	ops  []func(tx *store.Tx) error
-	size int
+	ops    []func(tx *store.Tx) error
+	size   int
+	flying chan error // what is being committed; nil: nothing
 
 	password string
 	keys     store.Account
@@ -306,9 +308,12 @@ func (a *incoming) write(size int, op func(tx *store.Tx) error) error {
 // errSuperseded: the mark is not this import's any more.
 var errSuperseded = errors.New("the import was taken back")
 
-// flush commits what is queued.
+// flush has what is queued committed, while more is read; it waits for what was queued before.
 func (a *incoming) flush() error {
-	ops := a.ops
+	if err := a.wait(); err != nil {
+		return err
+	}
+	ops, size := a.ops, a.size
 	a.ops, a.size = nil, 0
 	if err := a.im.ctx.Err(); err != nil || a.im.opt.DryRun || len(ops) == 0 {
 		return err
@@ -318,7 +323,9 @@ func (a *incoming) flush() error {
 			return err
 		}
 	}
-	return a.im.opt.Router.Store.Update(func(tx *store.Tx) error {
+	done := make(chan error, 1)
+	a.flying = done
+	a.im.opt.Router.Store.Submit(&store.Op{Size: size, Done: func(err error) { done <- err }, Run: func(tx *store.Tx) error {
 		if mark, ok := store.Importing(tx, a.to.String()); !ok || mark.ID != a.id {
 			return errSuperseded
 		}
@@ -328,8 +335,22 @@ func (a *incoming) flush() error {
 			}
 		}
 		return nil
-	})
+	}})
+	return nil
 }
+
+// wait returns when what is being committed is.
+func (a *incoming) wait() error {
+	if a.flying == nil {
+		return nil
+	}
+	err := <-a.flying
+	a.flying = nil
+	return err
+}
+
+// sync is flush, and waits for it.
+func (a *incoming) sync() error { return errors.Join(a.flush(), a.wait()) }
 
 // Unknown implements Sink.
 func (im *Importer) Unknown(what Loss) error {
@@ -380,7 +401,7 @@ func (im *Importer) End() error {
 	if err := a.finishNodes(); err != nil {
 		return err
 	}
-	if err := a.flush(); err != nil {
+	if err := a.sync(); err != nil {
 		return err
 	}
 	acc, err := a.account()

@@ -289,12 +289,12 @@ func TestExisting(t *testing.T) {
 func TestPasswords(t *testing.T) {
 	h := newHome(t, t.TempDir())
 	defer h.close()
-	results, err := h.load(strings.NewReader("<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.example'><user name='a' password='pass word 1'/>"+
+	_, err := h.load(strings.NewReader("<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.example'><user name='a' password='pass word 1'/>"+
 		"<user name='c' password='&#x7;'/></host></server-data>"), nil)
 	if err == nil {
 		t.Fatal("a control character is read")
 	}
-	results, err = h.load(strings.NewReader("<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.example'><user name='b'/><user name='c' password='&#x200b;&#xad;'/>"+
+	results, err := h.load(strings.NewReader("<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.example'><user name='b'/><user name='c' password='&#x200b;&#xad;'/>"+
 		"<user name='d'><scram-credentials xmlns='urn:xmpp:pie:0#scram' mechanism='SCRAM-SHA-512'><iter-count>1</iter-count><salt>AA==</salt><server-key>AA==</server-key><stored-key>AA==</stored-key></scram-credentials>"+
 		"<scram-credentials xmlns='urn:xmpp:pie:0#scram' mechanism='SCRAM-SHA-1'><iter-count>1</iter-count><salt>AA==</salt><server-key>AA==</server-key><stored-key>AA==</stored-key></scram-credentials>"+
 		"<scram-credentials xmlns='urn:xmpp:pie:0#scram' mechanism='SCRAM-SHA-1'><iter-count>0x1</iter-count></scram-credentials></user></host>"+
@@ -313,6 +313,18 @@ func TestPasswords(t *testing.T) {
 	wants(t, lost(results[2]), "SCRAM-SHA-512", "can not be right", "no number")
 	if !errors.Is(results[3].Refused, portable.ErrUnserved) {
 		t.Errorf("%+v", results[3])
+	}
+}
+
+// ejabberd 23.01 writes keys in base64 of base64.
+func TestKeysTwice(t *testing.T) {
+	h := newHome(t, t.TempDir())
+	defer h.close()
+	r := h.take("<scram-credentials xmlns='urn:xmpp:pie:0#scram' mechanism='SCRAM-SHA-1'><iter-count>4096</iter-count><salt>UDZlUWZvbkJxVmlDbG1rNFBwclh6Zz09</salt>"+
+		"<server-key>bEtwWGpFUFFhNW1ZaWJPRFZzeitoQ3g4ZXVNPQ==</server-key><stored-key>VWc5SEdSRStIU3BYTEpaRnU1QzZtTVpYSWx3PQ==</stored-key></scram-credentials>", nil)
+	acc := h.read(juliet).Acc
+	if r.OneTime != "" || len(acc.SHA1.StoredKey) != 20 || len(acc.SHA1.ServerKey) != 20 || len(acc.SHA1.Salt) != 16 || len(acc.SHA256.StoredKey) != 0 {
+		t.Errorf("%+v", acc)
 	}
 }
 

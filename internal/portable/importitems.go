@@ -221,17 +221,15 @@ func (a *incoming) mine(j xmpp.JID) xmpp.JID {
 // stanza reads a stanza and takes out of it what the server that it comes from added: ids in the account's archive, and, where it waited for the
 // account, when it came.
 func (a *incoming) stanza(raw []byte, waited bool) (st *xmpp.Stanza, at time.Time, id string, ok bool) {
-	if raw, ok = streamed(raw); !ok || len(raw) > maxStanza {
-		return nil, at, "", false
-	}
-	el, err := frame.Parse(raw, xmpp.NSClient, elementLimits)
-	if err != nil {
+	el, ok := streamed(raw)
+	if !ok || len(el.Raw) > maxStanza {
 		return nil, at, "", false
 	}
 	if el.HasChild(nsSID, "stanza-id") || waited && el.HasChild(nsDelay, "delay") {
 		el, at, id = a.unstamped(el, waited)
 	}
-	if st, err = xmpp.NewStanza(el); err != nil {
+	st, err := xmpp.NewStanza(el)
+	if err != nil {
 		return nil, at, "", false
 	}
 	return st, at, id, true

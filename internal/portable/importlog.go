@@ -181,7 +181,7 @@ func (a *incoming) unarchived(n int) error {
 
 // finishLog places what waits yet. Where the archive came first, or its ids are others, what waits may be in it nevertheless.
 func (a *incoming) finishLog() error {
-	if err := a.flush(); err != nil {
+	if err := a.sync(); err != nil {
 		return err
 	}
 	taken := map[uint64]bool{}

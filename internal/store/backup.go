@@ -1,8 +1,6 @@
 package store
 
 import (
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -16,55 +14,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 )
-
-// Backup writes a consistent copy of the database to path while the store goes on. The file is complete, readable only by its owner (it
-// holds SCRAM keys) and synced when it appears under that name; an existing one is not touched.
-func (s *Store) Backup(path string) error {
-	s.dbMu.RLock()
-	defer s.dbMu.RUnlock()
-	if s.db == nil {
-		return s.unavailable()
-	}
-	return install(path, func(tmp string) error {
-		return s.db.View(func(b *bolt.Tx) error { return b.CopyFile(tmp, 0o600) })
-	})
-}
-
-// Restore puts the database of a backup where there is none yet. The backup is checked whole first.
-func Restore(backup, path string) error {
-	if err := Check(backup); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	return install(path, func(tmp string) error {
-		src, err := bolt.Open(backup, 0o400, &bolt.Options{ReadOnly: true})
-		if err != nil {
-			return explain(backup, err)
-		}
-		err = src.View(func(b *bolt.Tx) error { return b.CopyFile(tmp, 0o600) })
-		return errors.Join(err, src.Close(), newEpoch(tmp))
-	})
-}
-
-// newEpoch tells clients that the versions they were given since the backup mean nothing any more, and keeps the log from giving its numbers again.
-func newEpoch(path string) error {
-	db, err := bolt.Open(path, 0o600, boltOptions())
-	if err != nil {
-		return err
-	}
-	err = db.Update(func(b *bolt.Tx) error {
-		tx := &Tx{bolt: b, writable: true}
-		raw, err := json.Marshal(rand.Text())
-		Settings.Put(tx, SettingEpoch, raw)
-		if b.Bucket([]byte(logTail.name)) != nil { // else it is of schema 1, and gets a new key for its ids
-			skipLog(tx)
-		}
-		return errors.Join(err, tx.err)
-	})
-	return errors.Join(err, db.Close())
-}
 
 // install lets a file appear whole: temporary name, check, sync, rename, sync of the folder.
 func install(path string, write func(tmp string) error) error {
@@ -210,20 +159,4 @@ func Lock(path string) (unlock func(), err error) {
 		return nil, explain(path, ErrInUse)
 	}
 	return func() { _ = f.Close() }, nil
-}
-
-// CountAccounts reads a database file that nobody serves.
-func CountAccounts(path string) (n int, err error) {
-	db, err := bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, Timeout: boltOptions().Timeout})
-	if err != nil {
-		return 0, explain(path, err)
-	}
-	err = db.View(func(b *bolt.Tx) error {
-		tx := &Tx{bolt: b}
-		for range Accounts.All(tx) {
-			n++
-		}
-		return tx.err
-	})
-	return n, errors.Join(err, db.Close())
 }

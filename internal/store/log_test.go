@@ -445,13 +445,11 @@ func TestRestoreSkipsSequences(t *testing.T) {
 	}
 	first := put(s)
 	path := filepath.Join(t.TempDir(), "backup.db")
-	if err := s.Backup(path); err != nil {
-		t.Fatal(err)
-	}
+	copyTo(t, s, path)
 	for n := range 3 {
 		old := path
 		path = filepath.Join(t.TempDir(), fmt.Sprint(n, ".db"))
-		if err := Restore(old, path); err != nil {
+		if _, err := Restore(old, path); err != nil {
 			t.Fatal(err)
 		}
 		r, err := Open(path, Options{Reserve: 1})

@@ -99,10 +99,14 @@ type MoveContact struct {
 	From string `json:"from,omitempty"`
 	// Unsure: the job was cancelled before the contact's server was known to have the request. Should it have it, its answer counts.
 	Unsure bool `json:"unsure,omitempty"`
-	// Made: the job made the roster item. PreApproved, Carried: it pre-approved the contact, and carried his request over.
+	// Entered: the contact is in the roster, although he waits for his turn to be asked.
+	Entered bool `json:"entered,omitempty"`
+	// Made: the job made the roster item. PreApproved, Carried: it pre-approved the contact, and carried his request over. Told: a message
+	// from the old address went out. None of that is done twice.
 	Made        bool `json:"made,omitempty"`
 	PreApproved bool `json:"preApproved,omitempty"`
 	Carried     bool `json:"carried,omitempty"`
+	Told        bool `json:"told,omitempty"`
 }
 
 // settingHeld names the setting, a boolean, of a box that was restored from a backup and does not know yet that it is the only one of its kind.

@@ -307,6 +307,14 @@ func TestFilesThatAreRefused(t *testing.T) {
 	}
 }
 
+// copyTo copies the file of a store that goes on, as earlier versions made backups.
+func copyTo(t *testing.T, s *Store, path string) {
+	t.Helper()
+	if err := s.db.View(func(b *bolt.Tx) error { return b.CopyFile(path, 0o600) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestBackupAndRestore(t *testing.T) {
 	s := open(t, Options{})
 	put := func(key string) {
@@ -317,21 +325,13 @@ func TestBackupAndRestore(t *testing.T) {
 	put("a")
 	dir := t.TempDir()
 	backup := filepath.Join(dir, "backup.db")
-	if err := s.Backup(backup); err != nil {
-		t.Fatal(err)
-	}
+	copyTo(t, s, backup)
 	put("b")
-	if fi, err := os.Stat(backup); err != nil || fi.Mode().Perm() != 0o600 {
-		t.Errorf("%v %v", fi, err)
-	}
-	if err := s.Backup(backup); !errors.Is(err, os.ErrExist) {
-		t.Errorf("a backup was overwritten: %v", err)
-	}
 	to := filepath.Join(dir, "new", "pibox.db")
-	if err := Restore(backup, to); err != nil {
+	if _, err := Restore(backup, to); err != nil {
 		t.Fatal(err)
 	}
-	if err := Restore(backup, to); !errors.Is(err, os.ErrExist) {
+	if _, err := Restore(backup, to); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a store was overwritten: %v", err)
 	}
 	r, err := Open(to, Options{Reserve: 1})

@@ -27,9 +27,10 @@ import (
 // Box is one pibox. Its fields are set before Start.
 type Box struct {
 	Binary string
-	Dir    string // of everything it has; made if need be
-	Host   string // a loopback address of its own
-	Domain string
+	Dir    string            // of everything it has; made if need be
+	Host   string            // a loopback address of its own
+	Domain string            // the main one
+	More   []string          // further domains
 	Config string            // more of the configuration file, whole tables that are not among those below
 	Tables map[string]string // lines for tables that the configuration has anyway: c2s, s2s, log
 	Salted *testclient.SaltCache
@@ -73,14 +74,19 @@ func (b *Box) ConfigFile() string { return filepath.Join(b.Dir, "pibox.toml") }
 // Admin is the way in for administration.
 func (b *Box) Admin() *admin.Client { return admin.NewClient(filepath.Join(b.Dir, "admin.sock")) }
 
-func (b *Box) writeConfig() error {
+// WriteConfig writes the configuration file, as Launch does.
+func (b *Box) WriteConfig() error {
 	tables := map[string]string{
 		"log": "",
 		"c2s": fmt.Sprintf("listen = [%q]\nlisten_tls = [%q]\n", b.Addr(), b.Host+":5223"),
 		"s2s": fmt.Sprintf("listen = [%q]\nlisten_tls = []\n", b.ServerAddr()),
 	}
 	var w strings.Builder
-	fmt.Fprintf(&w, "domains = [%q]\ndata_dir = %q\n", b.Domain, filepath.Join(b.Dir, "data"))
+	domains := fmt.Sprintf("%q", b.Domain)
+	for _, d := range b.More {
+		domains += fmt.Sprintf(", %q", d)
+	}
+	fmt.Fprintf(&w, "domains = [%s]\ndata_dir = %q\n", domains, filepath.Join(b.Dir, "data"))
 	for _, name := range []string{"log", "c2s", "s2s"} {
 		fmt.Fprintf(&w, "\n[%s]\n%s%s", name, tables[name], b.Tables[name])
 	}
@@ -93,7 +99,7 @@ func (b *Box) Launch() error {
 	if err := os.MkdirAll(b.Dir, 0o700); err != nil {
 		return err
 	}
-	if err := b.writeConfig(); err != nil {
+	if err := b.WriteConfig(); err != nil {
 		return err
 	}
 	if b.log == nil {

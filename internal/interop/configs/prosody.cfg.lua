@@ -29,6 +29,8 @@ modules_enabled = {
 
 push_max_errors = 1 -- as XEP-0357 §7.1 has it
 
+firewall_scripts = { "$folder/firewall.pfw" }
+
 authentication = "internal_hashed"
 c2s_require_encryption = true
 s2s_require_encryption = true

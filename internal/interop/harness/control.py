@@ -10,8 +10,8 @@ from harness.servers import Server
 class Control:
     """All commands run in one thread that lives as long as the world: the kernel ends a server with the thread that started it."""
 
-    def __init__(self, path: Path, servers: dict[str, Server]):
-        self.path, self._servers = path, servers
+    def __init__(self, path: Path, servers: dict[str, Server], succeed):
+        self.path, self._servers, self._succeed = path, servers, succeed
         control = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -26,7 +26,8 @@ class Control:
     def _obey(self, line: str) -> str:
         verb, _, domain = line.strip().partition(" ")
         server = self._servers[domain]
-        actions = {"freeze": server.freeze, "thaw": server.thaw, "kill": server.kill, "stop": server.stop, "start": server.restart}
+        actions = {"freeze": server.freeze, "thaw": server.thaw, "kill": server.kill, "stop": server.stop, "start": server.restart,
+                   "succeed": lambda: self._succeed(domain)}
         try:
             actions[verb]()
         except Exception as error:  # the scenario is to fail, not this thread

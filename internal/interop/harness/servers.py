@@ -1,6 +1,8 @@
 """Servers as child processes: own folder, own loopback address, ended by process id."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -54,8 +56,16 @@ class Server:
                     raise RuntimeError(f"{self.domain} does not listen on {self.address}:{port}:\n{self.words()}")
                 time.sleep(0.05)
 
-    def create_accounts(self, accounts: dict[str, str]) -> None:
-        """For servers whose accounts are made while they run."""
+    def create_accounts(self, domain: str, accounts: dict[str, str]) -> None:
+        """For servers whose accounts are made while they run. `domain` is one of those that it serves."""
+
+    def own_command(self) -> list[str]:
+        """The beginning of the server's own commands, where it has such."""
+        return []
+
+    def export(self) -> list[Path]:
+        """Ends the server and writes its accounts as it would for another one (XEP-0227)."""
+        raise NotImplementedError
 
     def stop(self) -> None:
         if self._process is None or self._process.poll() is not None:
@@ -112,10 +122,14 @@ class Prosody(Server):
         self._config = self.folder / "prosody.cfg.lua"
         components = "".join(f'Component "{jid}"\n\tcomponent_secret = "{secret}"\n'
                              for jid, secret in settings["components"].items())
+        more = ('"s2s_bidi";' if settings["bidi"] else "") + ('"firewall";' if settings["refusals"] else "")
         self._config.write_text(self._fill("prosody.cfg.lua", {
-            **settings, "insecure": insecure, "more_modules": '"s2s_bidi";' if settings["bidi"] else "",
+            **settings, "insecure": insecure, "more_modules": more,
             "components": components,
         }))
+        (self.folder / "firewall.pfw").write_text("".join(
+            f"KIND: presence\nTYPE: subscribe\nTO: {jid}\nFROM: <*>@{stranger}\nBOUNCE=policy-violation (no requests from there)\n\n"
+            for jid, stranger in settings["refusals"].items()))
         store = self.folder / "data" / _prosody_name(self.domain) / "accounts"
         store.mkdir(parents=True)
         for localpart, password in accounts.items():
@@ -124,6 +138,24 @@ class Prosody(Server):
 
     def command(self):
         return ["prosody", "-F", "--config", str(self._config)]
+
+    def export(self):
+        """Debian's prosody-migrator, with another folder than the system's in the place that it has for that."""
+        self.stop()
+        out = self.folder / "export"
+        out.mkdir()
+        stores = '{ "accounts"; "roster"; "vcard"; "private"; "archive-archive"; "pep-pubsub" }'
+        config = self.folder / "migrator.cfg.lua"
+        config.write_text(
+            f'input {{ hosts = {{ ["{self.domain}"] = {stores} }}; type = "internal"; path = "{self.folder}/data" }}\n'
+            'output { type = "xep0227" }\n')
+        program = Path(shutil.which("prosody-migrator")).read_text().partition("\n")[2]
+        program = re.sub(r"^CFG_DATADIR=.*$", f"CFG_DATADIR='{out}'", program, count=1, flags=re.M)
+        program = program.replace("startup.switch_user();", "")  # as run_as_root for the server
+        done = subprocess.run(["lua5.4", "-", "--config", str(config)], input=program, text=True, capture_output=True, timeout=START_LIMIT)
+        if done.returncode:
+            raise RuntimeError(f"{self.domain} was not exported:\n{done.stdout}{done.stderr}")
+        return sorted(out.glob("*.xml"))
 
 
 class Ejabberd(Server):
@@ -152,12 +184,25 @@ class Ejabberd(Server):
         create = (
             '{ok, Accounts} = file:consult("accounts"),'
             f'[ok = ejabberd_auth:try_register(User, <<"{self.domain}">>, Password) || {{User, Password}} <- Accounts],'
-            'ok = file:write_file("ready", <<>>).'
+            'ok = file:write_file("ready", <<>>),'
+            # In the place of ejabberdctl, which needs Erlang's distribution.
+            "spawn(fun Wait() -> case filelib:is_file(\"export-now\") of true ->"
+            f' ejabberd_piefxis:export_host("export", <<"{self.domain}">>), file:write_file("exported", <<>>);'
+            " false -> timer:sleep(200), Wait() end end)."
         )
         return [
             shutil.which("erl") or "erl", "-noinput", "+K", "true",
             "-mnesia", "dir", f'"{self.folder}/mnesia"', "-s", "ejabberd", "-eval", create,
         ]
+
+    def export(self):
+        out = self.folder / "export"
+        out.mkdir()
+        (self.folder / "export-now").touch()
+        self._await("exported", "export its accounts")
+        self.stop()
+        # One file includes those of its hosts.
+        return [path for path in out.glob("*.xml") if path.read_text().count("<xi:include")]
 
     def environment(self):
         return {
@@ -170,10 +215,13 @@ class Ejabberd(Server):
 
     def wait_ready(self):
         super().wait_ready()
+        self._await("ready", "create its accounts")
+
+    def _await(self, file: str, what: str) -> None:
         deadline = time.monotonic() + START_LIMIT
-        while not (self.folder / "ready").exists():
+        while not (self.folder / file).exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{self.domain} did not create its accounts:\n{self.words()}")
+                raise RuntimeError(f"{self.domain} did not {what}:\n{self.words()}")
             time.sleep(0.05)
 
 
@@ -195,18 +243,47 @@ class Pibox(Server):
     def configure(self, settings, accounts):
         self._config = self.folder / "pibox.toml"
         dialback = "true" if settings["insecure"] else "false"
-        self._config.write_text(self._fill("pibox.toml", {**settings, "dialback": dialback}))
+        certificates = {self.domain: settings["certificate"], **settings["beside"]}
+        self._config.write_text(self._fill("pibox.toml", {
+            **settings, "dialback": dialback, "domains": ", ".join(f'"{domain}"' for domain in certificates),
+            "tables": "\n".join(_certificate_table(domain, Path(path)) for domain, path in certificates.items()),
+        }))
 
     def command(self):
         return [str(self._program), "serve", "--config", str(self._config)]
 
-    def create_accounts(self, accounts):
+    def wait_ready(self):
+        """Its ports answer a moment before its commands do."""
+        super().wait_ready()
+        deadline = time.monotonic() + START_LIMIT
+        while subprocess.run([*self.own_command(), "user", "list"], capture_output=True, timeout=START_LIMIT).returncode != 0:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.domain} takes no commands:\n{self.words()}")
+            time.sleep(0.05)
+
+    def create_accounts(self, domain, accounts):
         for localpart, password in accounts.items():
-            subprocess.run(
-                [str(self._program), "user", "add", f"{localpart}@{self.domain}", "--password-stdin",
-                 "--config", str(self._config)],
-                input=password + "\n", text=True, check=True, capture_output=True, timeout=START_LIMIT,
+            done = subprocess.run(
+                [*self.own_command(), "user", "add", f"{localpart}@{domain}", "--password-stdin"],
+                input=password + "\n", text=True, capture_output=True, timeout=START_LIMIT,
             )
+            if done.returncode != 0:
+                raise RuntimeError(f"{localpart}@{domain} was not made: {done.stderr}")
+
+    def own_command(self):
+        return [str(self._program), "--config", str(self._config)]
+
+    def import_file(self, path: Path) -> dict:
+        """What the program says of an import."""
+        done = subprocess.run([*self.own_command(), "import", str(path), "--json"],
+                              text=True, capture_output=True, timeout=START_LIMIT)
+        if done.returncode:
+            raise RuntimeError(f"{path} was not imported:\n{done.stdout}{done.stderr}")
+        return json.loads(done.stdout)
+
+
+def _certificate_table(domain: str, chain: Path) -> str:
+    return f'[[tls.certificate]]\ndomain = "{domain}"\nchain = "{chain}"\nkey = "{chain.with_suffix(".key")}"\n'
 
 
 def _prosody_name(text: str) -> str:

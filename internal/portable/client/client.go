@@ -77,6 +77,8 @@ type Limits struct {
 	Connect, Login, Answer time.Duration
 	// Settle is how long a server may take to hand out what waits for an available resource. Default 5 s.
 	Settle time.Duration
+	// Reach is how long a contact's server may take to answer, through the account's server. Default 30 s.
+	Reach time.Duration
 }
 
 func (l Limits) orDefault() Limits {
@@ -95,7 +97,7 @@ func (l Limits) orDefault() Limits {
 		v   *time.Duration
 		def time.Duration
 	}{
-		{&l.Connect, 20 * time.Second}, {&l.Login, time.Minute}, {&l.Answer, time.Minute}, {&l.Settle, 5 * time.Second},
+		{&l.Connect, 20 * time.Second}, {&l.Login, time.Minute}, {&l.Answer, time.Minute}, {&l.Settle, 5 * time.Second}, {&l.Reach, 30 * time.Second},
 	} {
 		if *d.v <= 0 {
 			*d.v = d.def

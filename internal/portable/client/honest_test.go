@@ -254,7 +254,7 @@ func TestStatement(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, to := range []string{"juliet@new.example", "juliet@new.example", "juliet@newer.example"} {
-		st, err := s.Publish(ctx, xmpp.MustJID(to))
+		st, err := s.Publish(ctx, xmpp.MustJID(to), nil)
 		if err != nil || st.Access != "presence" || len(st.Lacks) > 0 {
 			t.Errorf("%+v, %v", st, err)
 		}
@@ -270,7 +270,7 @@ func TestStatement(t *testing.T) {
 	if _, there, err := s.Published(ctx); there || err != nil {
 		t.Error(there, err)
 	}
-	if _, err := s.Publish(ctx, xmpp.MustJID("juliet@old.example")); err == nil {
+	if _, err := s.Publish(ctx, xmpp.MustJID("juliet@old.example"), nil); err == nil {
 		t.Error("moved to itself")
 	}
 }

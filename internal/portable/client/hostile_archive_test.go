@@ -292,7 +292,7 @@ func TestHostileStatement(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer func() { _ = s.Close() }()
-				st, err := s.Publish(t.Context(), xmpp.MustJID("juliet@new.example"))
+				st, err := s.Publish(t.Context(), xmpp.MustJID("juliet@new.example"), nil)
 				if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("%+v, %v", st, err)
 				}

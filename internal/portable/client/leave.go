@@ -17,6 +17,8 @@ type Contact struct {
 	Claim xmpp.JID
 	// Asked tells that he was asked in an earlier session. Where he refused, nobody asks him again.
 	Asked bool
+	// Again tells that nothing showed that his server got that request: it is repeated, as long as it waits.
+	Again bool
 }
 
 // Step is how far the new account is with a contact.
@@ -35,38 +37,61 @@ const (
 
 // Report is what came of one contact.
 type Report struct {
-	JID  string `json:"jid"`
-	Step Step   `json:"step"`
-	Why  string `json:"why,omitempty"`
+	JID  string
+	Step Step
+	Why  string
+	// Again: he was asked, and nothing shows that his server got it.
+	Again bool
 }
 
-// Mover is the new home's part of a move (docs/moved.md), done by a client at the new account. It is driven contact by contact; telling the same one
-// again does nothing that was done before, so a job can go on with its list after a stop.
+// Words are what contacts read whose app does not know of moving.
+type Words struct{ Lang, Text string }
+
+// Mover is the new home's part of a move (docs/moved.md), done by a client at the new account. Telling the same contact again does nothing that was
+// done before, so a job can go on with its list after a stop.
 type Mover struct {
-	s *Session
-	// Status is what contacts read whose app does not know of moving.
-	Status string
-	// Language of Status; empty: none is named.
-	Language string
-	// AskAgain repeats a request that was not answered yet.
-	AskAgain bool
+	s     *Session
+	words Words
 
-	advance  bool // the server approves in advance, RFC 6121 §3.4
-	expected map[xmpp.JID]bool
-	denied   map[xmpp.JID]bool   // said no in this session
-	bounced  map[xmpp.JID]string // could not be reached, and why
-	err      error
+	advance   bool // the server approves in advance, RFC 6121 §3.4
+	available bool
+	expected  map[xmpp.JID]bool
+	approved  map[xmpp.JID]bool // in advance, in this session; not every server shows it in the contact list
+	asked     map[xmpp.JID]bool // in this session
+	denied    map[xmpp.JID]bool // said no in this session
+	bounced   map[xmpp.JID]bounce
+	servers   map[string]reach // of who was asked, by domain
+	err       error
 }
 
-// Mover begins the part. It asks for the contact list, and becomes available with a negative priority: requests come only to such.
-func (s *Session) Mover(ctx context.Context, status string) (*Mover, error) {
-	m := &Mover{s: s, Status: status, expected: map[xmpp.JID]bool{}, denied: map[xmpp.JID]bool{}, bounced: map[xmpp.JID]string{}}
+// Mover begins the part. It asks for the contact list. Where nobody was asked yet it becomes available, with a negative priority: requests come only to
+// such. Where somebody was, that waits: many servers repeat all requests then, without what tells of the move (RFC 6121 §3.1.2).
+func (s *Session) Mover(ctx context.Context, words Words) (*Mover, error) {
+	m := &Mover{
+		s: s, words: words, expected: map[xmpp.JID]bool{}, approved: map[xmpp.JID]bool{}, asked: map[xmpp.JID]bool{}, denied: map[xmpp.JID]bool{},
+		bounced: map[xmpp.JID]bounce{}, servers: map[string]reach{},
+	}
 	m.advance = s.features != nil && s.features.HasChild(nsPreApprov, "sub")
-	if _, err := s.roster(ctx); err != nil {
+	list, err := s.roster(ctx)
+	if err != nil {
 		return nil, err
 	}
 	s.presence = func(el *frame.Element) error { m.heard(ctx, el); return m.err }
-	return m, s.send(ctx, xmpp.NewXML("presence").Leaf("show", "", "xa").Leaf("priority", "", "-1").Bytes())
+	for _, item := range list.items {
+		if item.Ask {
+			return m, nil
+		}
+	}
+	return m, m.appear(ctx)
+}
+
+// appear makes the session available.
+func (m *Mover) appear(ctx context.Context) error {
+	if m.available {
+		return nil
+	}
+	m.available = true
+	return m.s.send(ctx, xmpp.NewXML("presence").Leaf("show", "", "xa").Leaf("priority", "", "-1").Bytes())
 }
 
 // heard answers the request of a contact who is expected: he was one before (XEP-0283 §publish-notification).
@@ -75,90 +100,149 @@ func (m *Mover) heard(ctx context.Context, el *frame.Element) {
 	switch {
 	case err != nil:
 	case el.Attr("type") == "subscribe" && m.expected[from.Bare()]:
-		m.err = m.presence(ctx, "subscribed", from.Bare())
+		m.err = m.s.send(ctx, presence("subscribed", from.Bare()).Bytes())
 	case el.Attr("type") == "unsubscribed":
 		m.denied[from.Bare()] = true
 	case el.Attr("type") == "error" && len(m.bounced) < m.s.c.Limits.Roster:
 		if r, ok := refusal(el.Node()).(*Refusal); ok {
-			m.bounced[from.Bare()] = "it came back (" + r.Condition + ")"
+			m.bounced[from.Bare()] = bounce{why: "it came back (" + r.Condition + ")", away: away(r)}
 		}
 	}
 }
 
-func (m *Mover) presence(ctx context.Context, typ string, to xmpp.JID) error {
-	return m.s.send(ctx, xmpp.NewXML("presence").Attr("type", typ).Attr("to", to.String()).Bytes())
+func presence(typ string, to xmpp.JID) *xmpp.XML {
+	return xmpp.NewXML("presence").Attr("type", typ).Attr("to", to.String())
 }
 
-// Tell does what is to be done for one contact. The error is one that ends the session; what the server refuses is in the report.
-func (m *Mover) Tell(ctx context.Context, c Contact) (Report, error) {
-	j, err := xmpp.ParseJID(c.JID)
-	if err != nil || j == m.s.me.Bare() {
-		return Report{JID: c.JID, Step: StepFailed, Why: "the address can not be read, or is the new one itself"}, nil
+// Tell does what is to be done for all of these contacts, and reports on each. The error is one that ends the session; what the server refuses is in
+// the reports. Nothing waits for a single contact: all are entered, then approved, then asked.
+func (m *Mover) Tell(ctx context.Context, all []Contact) ([]Report, error) {
+	refusals := make([]string, len(all))
+	var approvals, requests [][]byte
+	if err := m.enter(ctx, all, refusals); err != nil {
+		return nil, err
 	}
-	if err := m.enter(ctx, j, c.RosterItem); err != nil {
-		if refused(err) {
-			return Report{JID: j.String(), Step: StepFailed, Why: err.Error()}, nil
+	for i, c := range all {
+		if j, ok := m.address(c); ok && refusals[i] == "" {
+			approvals = m.approve(approvals, j, c)
+			requests = m.ask(requests, j, c)
 		}
-		return Report{}, err
 	}
-	approves, err := m.approve(ctx, j, c)
-	if err != nil {
-		return Report{}, err
+	if err := m.s.sendAll(ctx, approvals); err != nil {
+		return nil, err
 	}
-	asks, err := m.ask(ctx, j, c)
-	if err != nil {
-		return Report{}, err
+	if err := m.s.sendAll(ctx, requests); err != nil {
+		return nil, err
 	}
-	// The server tells by its pushes when it is done.
-	err = m.s.idle(ctx, m.s.c.Limits.Settle, func() bool {
-		now, there := m.s.Contact(j)
-		return there && (!approves || now.Approved || now.Sub.From()) && (!asks || now.Ask || now.Sub.To() || m.denied[j])
+	if err := m.probe(ctx); err != nil {
+		return nil, err
+	}
+	if !m.advance && len(m.expected) > 0 {
+		if err := m.appear(ctx); err != nil {
+			return nil, err
+		}
+	}
+	err := m.settled(ctx, all, refusals)
+	reports := make([]Report, len(all))
+	for i, c := range all {
+		if reports[i] = m.Report(c); refusals[i] != "" {
+			reports[i] = Report{JID: c.JID, Step: StepFailed, Why: refusals[i]}
+		}
+	}
+	return reports, err
+}
+
+// settled waits for the server, which has everything, to tell by its pushes what it made of it. Approvals in advance are not waited for: not every
+// server shows them.
+func (m *Mover) settled(ctx context.Context, all []Contact, refusals []string) error {
+	i := 0
+	return m.s.idle(ctx, m.s.c.Limits.Settle, func() bool {
+		for ; i < len(all); i++ {
+			j, ok := m.address(all[i])
+			if !ok || refusals[i] != "" {
+				continue
+			}
+			_, back := m.bounced[j]
+			if now, there := m.s.Contact(j); !there || m.asked[j] && !back && !now.Ask && !now.Sub.To() && !m.denied[j] {
+				return false
+			}
+		}
+		return true
 	})
-	return m.Report(c), err
 }
 
-// approve lets a contact see the new address who saw the old one: in advance, or, where the server can not do that, when he asks.
-func (m *Mover) approve(ctx context.Context, j xmpp.JID, c Contact) (sent bool, err error) {
+// address is that of a contact who can be told.
+func (m *Mover) address(c Contact) (xmpp.JID, bool) {
+	j, err := xmpp.ParseJID(c.JID)
+	return j, err == nil && j != m.s.me.Bare()
+}
+
+// approve lets a contact see the new address who saw the old one, and nobody else: in advance, or, where the server can not do that, when he asks.
+func (m *Mover) approve(to [][]byte, j xmpp.JID, c Contact) [][]byte {
 	now, _ := m.s.Contact(j)
 	if !c.Sub.From() || now.Sub.From() {
-		return false, nil
+		return to
 	}
 	m.expected[j] = true
-	if !m.advance || now.Approved {
-		return false, nil
+	if !m.advance || now.Approved || m.approved[j] {
+		return to
 	}
-	return true, m.presence(ctx, "subscribed", j)
+	m.approved[j] = true
+	return append(to, presence("subscribed", j).Bytes())
 }
 
-// enter puts the contact on the new list. What the user changed there since stays.
-func (m *Mover) enter(ctx context.Context, j xmpp.JID, c portable.RosterItem) error {
-	now, there := m.s.Contact(j)
-	if there && (now.Name != "" || len(now.Groups) > 0 || c.Name == "" && len(c.Groups) == 0) {
-		return nil
+// enter puts the contacts on the new list. What the user changed there since stays. refusals gets why one is not.
+func (m *Mover) enter(ctx context.Context, all []Contact, refusals []string) error {
+	var lacking []int
+	for i, c := range all {
+		j, ok := m.address(c)
+		if !ok {
+			refusals[i] = "the address can not be read, or is the new one itself"
+			continue
+		}
+		now, there := m.s.Contact(j)
+		if !there || now.Name == "" && len(now.Groups) == 0 && (c.Name != "" || len(c.Groups) > 0) {
+			lacking = append(lacking, i)
+		}
 	}
-	x := xmpp.NewXMLNS("query", nsRoster).Open("item", "").Attr("jid", j.String()).Attr("name", c.Name)
-	for _, g := range c.Groups {
-		x.Leaf("group", "", g)
-	}
-	_, err := m.s.ask(ctx, query{typ: "set", raw: x.Bytes()})
-	return err
+	return m.s.askAll(ctx, len(lacking), func(i int) query {
+		c := all[lacking[i]]
+		j, _ := m.address(c)
+		x := xmpp.NewXMLNS("query", nsRoster).Open("item", "").Attr("jid", j.String()).Attr("name", c.Name)
+		for _, g := range c.Groups {
+			x.Leaf("group", "", g)
+		}
+		return query{typ: "set", raw: x.Bytes()}
+	}, func(i int, err error) {
+		if err != nil {
+			refusals[lacking[i]] = err.Error()
+		}
+	})
 }
 
-// ask sends the request, where it is due: with <moved/> to who let her see him at the old address, a plain one to who had not answered that one.
-func (m *Mover) ask(ctx context.Context, j xmpp.JID, c Contact) (sent bool, err error) {
+// ask is the request, where it is due: with <moved/> to who let her see him at the old address, a plain one to who had not answered that one.
+func (m *Mover) ask(to [][]byte, j xmpp.JID, c Contact) [][]byte {
 	now, _ := m.s.Contact(j)
-	due := !c.Asked && !m.denied[j]
+	due := !c.Asked
 	if now.Ask {
-		due = m.AskAgain
+		due = !c.Asked || c.Again
 	}
-	if !c.Sub.To() && !c.Ask || now.Sub.To() || !due {
-		return false, nil
+	if !c.Sub.To() && !c.Ask || now.Sub.To() || !due || m.denied[j] || m.asked[j] {
+		return to
 	}
-	p := xmpp.NewXML("presence").Attr("type", "subscribe").Attr("to", j.String())
-	if c.Sub.To() && !c.Claim.IsZero() {
-		p.Open("status", "").Attr("xml:lang", m.Language).Text(m.Status).Close().Open("moved", nsMoved).Leaf("old-jid", "", c.Claim.String()).Close()
+	m.asked[j] = true
+	p := presence("subscribe", j)
+	if m.words.Text != "" {
+		p.Open("status", "")
+		if m.words.Lang != "" {
+			p.Attr("xml:lang", m.words.Lang)
+		}
+		p.Text(m.words.Text).Close()
 	}
-	return true, m.s.send(ctx, p.Bytes())
+	if c.Sub.To() && !c.Claim.IsZero() && j.Local != "" {
+		p.Open("moved", nsMoved).Leaf("old-jid", "", c.Claim.String()).Close()
+	}
+	return append(to, p.Bytes())
 }
 
 // Report tells how it stands with a contact now.
@@ -166,7 +250,7 @@ func (m *Mover) Report(c Contact) Report {
 	r := Report{JID: c.JID}
 	j, err := xmpp.ParseJID(c.JID)
 	if err != nil {
-		return Report{JID: c.JID, Step: StepFailed}
+		return Report{JID: c.JID, Step: StepFailed, Why: "the address can not be read"}
 	}
 	now, there := m.s.Contact(j)
 	asked, approved := c.Sub.To() || c.Ask, c.Sub.From()
@@ -174,12 +258,13 @@ func (m *Mover) Report(c Contact) Report {
 	case !there && !approved:
 		r.Step, r.Why = StepFailed, "the server did not keep the contact"
 	case asked && !now.Sub.To() && now.Ask:
-		r.Step, r.Why = StepWaiting, m.bounced[j]
-	case asked && !now.Sub.To() && (c.Asked || m.denied[j]):
+		r.Step = StepWaiting
+		r.Why, r.Again = m.arrived(j)
+	case asked && !now.Sub.To() && (c.Asked && !m.asked[j] || m.denied[j]):
 		r.Step = StepRefused
 	case asked && !now.Sub.To():
-		r.Step, r.Why = StepFailed, cmp.Or(m.bounced[j], "the server did not take the request")
-	case approved && !now.Sub.From() && now.Approved:
+		r.Step, r.Why = StepFailed, cmp.Or(m.bounced[j].why, "the server did not take the request")
+	case approved && !now.Sub.From() && (now.Approved || m.approved[j]):
 		r.Step = StepApproved
 	case approved && !now.Sub.From():
 		r.Step = StepExpected
@@ -199,7 +284,7 @@ func (m *Mover) Wait(ctx context.Context, d time.Duration, come func() bool) err
 // Open tells whether there are contacts whose requests only this session can answer.
 func (m *Mover) Open() bool {
 	for j := range m.expected {
-		if now, _ := m.s.Contact(j); !now.Sub.From() && !now.Approved {
+		if now, _ := m.s.Contact(j); !now.Sub.From() && !now.Approved && !m.approved[j] {
 			return true
 		}
 	}

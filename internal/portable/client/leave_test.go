@@ -39,7 +39,7 @@ func TestMover(t *testing.T) {
 	defer func() { _ = s.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	m, err := s.Mover(ctx, "I have moved")
+	m, err := s.Mover(ctx, client.Words{Lang: "en", Text: "I have moved"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,13 +56,13 @@ func TestMover(t *testing.T) {
 			{contact("juliet@old.example", store.SubBoth), client.StepFailed},
 			{contact("@@", store.SubBoth), client.StepFailed},
 		} {
-			r, err := m.Tell(ctx, tt.contact)
-			if err != nil || r.Step != tt.want {
+			r, err := m.Tell(ctx, []client.Contact{tt.contact})
+			if err != nil || r[0].Step != tt.want {
 				t.Errorf("%s: %+v, %v", tt.contact.JID, r, err)
 			}
 		}
 	}
-	if r, err := m.Tell(ctx, contact("paris@old.example", store.SubNone, asked)); err != nil || r.Step == client.StepApproved {
+	if r, err := m.Tell(ctx, []client.Contact{contact("paris@old.example", store.SubNone, asked)}); err != nil || r[0].Step == client.StepApproved {
 		t.Errorf("%+v, %v", r, err)
 	}
 	got, err := romeo.Await(ctx, func(el *frame.Element) bool { return el.Attr("type") == "subscribe" })
@@ -126,22 +126,20 @@ func TestMoverWithoutApproval(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = s.Close() }()
-		m, err := s.Mover(t.Context(), "")
+		m, err := s.Mover(t.Context(), client.Words{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		romeo, tybalt, nurse := contact("romeo@x.example", store.SubBoth), contact("tybalt@x.example", store.SubTo), contact("nurse@x.example", store.SubFrom)
-		for _, c := range []client.Contact{romeo, tybalt, nurse} {
-			if _, err := m.Tell(t.Context(), c); err != nil {
-				t.Fatal(err)
-			}
+		if _, err := m.Tell(t.Context(), []client.Contact{romeo, tybalt, nurse}); err != nil {
+			t.Fatal(err)
 		}
 		if err := m.Wait(t.Context(), time.Minute, nil); err != nil {
 			t.Fatal(err)
 		}
 		tybalt.Asked = true
-		again, err := m.Tell(t.Context(), tybalt)
-		if err != nil || again.Step != client.StepRefused || m.Report(romeo).Step != client.StepFollowed || m.Report(nurse).Step != client.StepExpected || !m.Open() {
+		again, err := m.Tell(t.Context(), []client.Contact{tybalt})
+		if err != nil || again[0].Step != client.StepRefused || m.Report(romeo).Step != client.StepFollowed || m.Report(nurse).Step != client.StepExpected || !m.Open() {
 			t.Errorf("%v, %+v, %+v, %+v", err, again, m.Report(romeo), m.Report(nurse))
 		}
 		all := f.all()

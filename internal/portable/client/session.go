@@ -31,6 +31,7 @@ type Session struct {
 	presence func(*frame.Element) error
 	message  func(*frame.Element) error
 	contacts *contacts // nil until asked for; roster pushes keep it
+	later    map[string]later
 }
 
 // Refusal is an error that the server answered with.
@@ -137,8 +138,8 @@ type query struct {
 	each func(*frame.Element) (bool, error)
 }
 
-// ask sends a question and gives the answer's payload, nil where it has none. Errors: *Refusal, and those that end the session.
-func (s *Session) ask(ctx context.Context, q query) (*frame.Node, error) {
+// sendQuery sends a question and gives its id.
+func (s *Session) sendQuery(ctx context.Context, q query) (string, error) {
 	if s.prefix == "" {
 		s.prefix = strings.ToLower(rand.Text()[:10]) + "-"
 	}
@@ -148,7 +149,13 @@ func (s *Session) ask(ctx context.Context, q query) (*frame.Node, error) {
 	if q.to != (xmpp.JID{}) {
 		iq.Attr("to", q.to.String())
 	}
-	if err := s.send(ctx, iq.Raw(q.raw).Bytes()); err != nil {
+	return id, s.send(ctx, iq.Raw(q.raw).Bytes())
+}
+
+// ask sends a question and gives the answer's payload, nil where it has none. Errors: *Refusal, and those that end the session.
+func (s *Session) ask(ctx context.Context, q query) (*frame.Node, error) {
+	id, err := s.sendQuery(ctx, q)
+	if err != nil {
 		return nil, err
 	}
 	until := time.Now().Add(s.c.Limits.Answer)
@@ -243,7 +250,8 @@ func (s *Session) unasked(ctx context.Context, el *frame.Element) error {
 // request answers a request to us.
 func (s *Session) request(ctx context.Context, el *frame.Element) error {
 	if typ := el.Attr("type"); typ != "get" && typ != "set" {
-		return nil // an answer to nothing
+		s.answer(el)
+		return nil
 	}
 	back := xmpp.NewXML("iq").Attr("id", el.Attr("id")).Attr("to", el.Attr("from"))
 	own := s.from(el, s.me.Bare())

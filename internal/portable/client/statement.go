@@ -11,7 +11,8 @@ import (
 
 // Statement tells what came of publishing a moved statement (XEP-0283).
 type Statement struct {
-	// Access is the node's access model as it is now; empty where the server does not tell.
+	// Access is the node's access model as it is now: "whitelist" where the readers that were named may read it, else "presence", or what the
+	// server made of it; empty where it does not tell.
 	Access string `json:"access,omitempty"`
 	// Lacks tells, each in words, what the server can not do, so that some contacts' servers may be unable to verify the move.
 	Lacks []string `json:"lacks,omitempty"`
@@ -25,14 +26,14 @@ func (e *NoStatement) Error() string {
 }
 
 // item 'current' of the node is the statement.
-func statement(to xmpp.JID) []byte {
+func statement(to xmpp.JID, access string) []byte {
 	return xmpp.NewXMLNS("pubsub", nsPubSub).Open("publish", "").Attr("node", nsMoved).Open("item", "").Attr("id", "current").
-		Open("moved", nsMoved).Leaf("new-jid", "", to.String()).Close().Close().Close().Raw(options(nsOptions, "publish-options", statementOptions())).Bytes()
+		Open("moved", nsMoved).Leaf("new-jid", "", to.String()).Close().Close().Close().Raw(options(nsOptions, "publish-options", statementOptions(access))).Bytes()
 }
 
-// statementOptions: contacts may read it, and it stays (XEP-0283 §security-user).
-func statementOptions() [][2]string {
-	return [][2]string{{"pubsub#persist_items", "true"}, {"pubsub#access_model", "presence"}}
+// statementOptions: contacts may read it, nobody else, and it stays (XEP-0283 §security-user).
+func statementOptions(access string) [][2]string {
+	return [][2]string{{"pubsub#persist_items", "true"}, {"pubsub#access_model", access}}
 }
 
 // options is a submitted form, in an element where one is named.
@@ -49,8 +50,9 @@ func options(form, element string, fields [][2]string) []byte {
 }
 
 // Publish publishes that the account moved to another address, reads it back, and tells what the server lacks. Publishing again is the same as once.
-// Errors: *NoStatement, *Refusal, and those that end the session.
-func (s *Session) Publish(ctx context.Context, to xmpp.JID) (st Statement, err error) {
+// readers are who may read it: with the access model "presence", which is used where there are none or the server can not do it, it is hidden from
+// contacts who do not see the account, although they are told of the move. Errors: *NoStatement, *Refusal, and those that end the session.
+func (s *Session) Publish(ctx context.Context, to xmpp.JID, readers []xmpp.JID) (st Statement, err error) {
 	to = to.Bare()
 	if to == s.me.Bare() || to.Local == "" {
 		return st, errors.New("an account can not move to " + to.String())
@@ -59,8 +61,16 @@ func (s *Session) Publish(ctx context.Context, to xmpp.JID) (st Statement, err e
 	if err != nil {
 		return st, err
 	}
-	if err := s.publish(ctx, to, has); err != nil {
-		return st, err
+	listed, why := false, ""
+	if len(readers) > 0 {
+		if listed, why, err = s.publishFor(ctx, to, has, readers); err != nil {
+			return st, err
+		}
+	}
+	if !listed {
+		if err := s.publish(ctx, to, has, accessPresence); err != nil {
+			return st, err
+		}
 	}
 	is, there, err := s.Published(ctx)
 	switch {
@@ -75,18 +85,20 @@ func (s *Session) Publish(ctx context.Context, to xmpp.JID) (st Statement, err e
 	if err != nil {
 		return st, err
 	}
-	if v := config["access_model"]; len(v) == 1 {
-		st.Access = v[0]
+	st.Access = accessOf(config)
+	st.Lacks = lacks(config, st.Access, listed)
+	if why != "" {
+		st.Lacks = append(st.Lacks, "it does not let the statement be read by those who are named ("+why+"): contacts whom you see, and who do not see you, have to approve by hand")
 	}
-	st.Lacks = lacks(config, st.Access)
 	return st, nil
 }
 
-func lacks(config map[string][]string, access string) (list []string) {
+// lacks; listed: the readers are on the node's list.
+func lacks(config map[string][]string, access string, listed bool) (list []string) {
 	if config == nil {
 		list = append(list, "it does not tell who may read the statement")
 	}
-	if access != "" && access != "presence" && access != "open" {
+	if access != "" && access != accessPresence && access != "open" && (access != accessWhitelist || !listed) {
 		list = append(list, "only "+quoted(access)+" may read the statement: contacts' servers will not be able to verify the move")
 	}
 	if v := config["persist_items"]; len(v) == 1 && !isTrue(v[0]) {
@@ -96,18 +108,17 @@ func lacks(config map[string][]string, access string) (list []string) {
 }
 
 // publish publishes; a node that is there with another configuration is configured first.
-func (s *Session) publish(ctx context.Context, to xmpp.JID, has map[string]bool) error {
-	_, err := s.ask(ctx, query{typ: "set", raw: statement(to)})
+func (s *Session) publish(ctx context.Context, to xmpp.JID, has map[string]bool, access string) error {
+	_, err := s.ask(ctx, query{typ: "set", raw: statement(to, access)})
 	var r *Refusal
 	switch {
 	case err == nil || !errors.As(err, &r):
 		return err
 	case r.Specific == "precondition-not-met" || r.Condition == "conflict":
-		if _, err := s.ask(ctx, query{typ: "set", raw: xmpp.NewXMLNS("pubsub", nsOwner).Open("configure", "").Attr("node", nsMoved).
-			Raw(options(nsConfig, "", statementOptions())).Bytes()}); err != nil {
+		if err := s.configure(ctx, access); err != nil {
 			return err
 		}
-		_, err = s.ask(ctx, query{typ: "set", raw: statement(to)})
+		_, err = s.ask(ctx, query{typ: "set", raw: statement(to, access)})
 		return err
 	case r.Condition == "service-unavailable" || r.Condition == "feature-not-implemented":
 		why := "it has no personal eventing (PEP)"

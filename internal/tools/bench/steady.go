@@ -29,7 +29,7 @@ func steady(ctx context.Context, s server, f figures, d time.Duration) error {
 		}
 		defer cut()
 		began := time.Now()
-		ctx, cancel := context.WithDeadline(ctx, began.Add(d+time.Minute))
+		ctx, cancel := context.WithDeadline(ctx, began.Add(d+d/10+time.Minute))
 		defer cancel()
 		visits := make(chan error, 1)
 		go func() { visits <- visit(ctx, s, began.Add(d)) }()

@@ -18,8 +18,9 @@ type fault struct {
 	name, what string
 	file       string
 	old, new   string
-	perBox     int               // rounds with one box; 0: 3
+	perBox     int               // rounds with one box; 0: 3, and 20 moves
 	needs      func(offers) bool // what the box has to offer for it to matter; nil: nothing
+	moves      bool              // moves are to find it
 }
 
 func needsArchive(o offers) bool { return o.archive }
@@ -81,11 +82,46 @@ var faults = []fault{
 		new:   "rc.shares.Swap(-1<<20) > 0", // at the first share that is given back
 		needs: needsSM,
 	},
+	{
+		name: "outbox", what: "what leaves the box is stored in another transaction than the roster that says so",
+		file: "internal/moved/outbox.go",
+		old: "\tseq := store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: from.String(), To: to.String(), Queued: time.Now().UTC()})\n" +
+			"\tif store.Held(tx) { // the box that this one was restored from may send it, too\n\t\treturn\n\t}\n\tout.After(func() {\n" +
+			"\t\tl, lost := lane{from.Domain, to.Domain}, o.lost()\n\t\to.mu.Lock()\n" +
+			"\t\to.lane(l) // the stanza may come back at once\n\t\to.mu.Unlock()\n\t\to.r.Send(st)\n\t\to.sent(l, seq, lost)\n\t})\n",
+		new: "\tout.After(func() {\n\t\tl, lost, seq := lane{from.Domain, to.Domain}, o.lost(), uint64(0)\n\t\to.mu.Lock()\n\t\to.lane(l)\n\t\to.mu.Unlock()\n" +
+			"\t\to.r.Submit(256, func(tx *store.Tx, _ *xmpp.Out) error {\n" +
+			"\t\t\tseq = store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: from.String(), To: to.String(), Queued: time.Now().UTC()})\n" +
+			"\t\t\treturn nil\n\t\t}, func(error) {\n\t\t\to.r.Send(st)\n\t\t\to.sent(l, seq, lost)\n\t\t})\n\t})\n",
+		moves: true,
+	},
+	{
+		name: "told", what: "that a contact was told is stored in another transaction than the message",
+		file: "internal/moved/tell.go",
+		old:  "\tc.Step, c.Since = next, time.Now().UTC()\n\tstore.MoveContacts.Put(tx, key, c)\n",
+		new: "\tc.Step, c.Since = next, time.Now().UTC()\n\tout.After(func() {\n\t\tm.r.Submit(256, func(tx *store.Tx, _ *xmpp.Out) error {\n" +
+			"\t\t\tstore.MoveContacts.Put(tx, key, c)\n\t\t\treturn nil\n\t\t}, nil)\n\t})\n",
+		moves: true,
+	},
+	{
+		name: "import", what: "an account that is imported is there before it is whole",
+		file:  "internal/store/imports.go",
+		old:   "\timportMarks.Put(tx, Key(importKey, account), mark)\n",
+		new:   "\timportMarks.Put(tx, Key(importKey, account), mark)\n\tAccounts.Put(tx, account, Account{Created: mark.Began})\n",
+		moves: true,
+	},
+	{
+		name: "restore", what: "the files of a restored box are not synced before they take the place of the old ones",
+		file:  "internal/box/install.go",
+		old:   "\t\treturn store.SyncDir(path) // of a file, too\n",
+		new:   "\t\treturn nil\n",
+		moves: true,
+	},
 }
 
 const proveRounds = 60
 
-// proveAll fails unless torture finds each fault.
+// proveAll fails unless torture finds each fault; with -moves, each one that moves are to find.
 func proveAll(ctx context.Context, o options) error {
 	dir, err := os.MkdirTemp("", "pibox-torture-faults-")
 	if err != nil {
@@ -94,6 +130,9 @@ func proveAll(ctx context.Context, o options) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 	var missed error
 	for _, f := range faults {
+		if o.moves && !f.moves {
+			continue
+		}
 		if err := f.prove(ctx, o, filepath.Join(dir, f.name)); err != nil {
 			missed = errors.Join(missed, fmt.Errorf("fault %q (%s): %w", f.name, f.what, err))
 		}
@@ -113,7 +152,13 @@ func (f fault) prove(ctx context.Context, o options, dir string) error {
 		return err
 	}
 	o.binary, o.dir, o.rounds, o.perBox, o.from, o.quiet = binary, dir, proveRounds, cmp.Or(f.perBox, 3), 0, true
-	offered, err := torture(ctx, o)
+	offered := offers{}
+	if f.moves {
+		o.moves, o.perBox = true, cmp.Or(f.perBox, 20)
+		err = tortureMoves(ctx, o)
+	} else {
+		offered, err = torture(ctx, o)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -14,8 +14,15 @@
 // One number (-seed) decides what is tried and when; a folder (-dir) keeps the data and what is expected of them before every round, so that
 // -from goes on from there (-1: from the last). Every -box rounds a new box is begun, every other one with a database of the first schema.
 //
+// With -moves, each round is one of a family that moves to another domain of its box (XEP-0283, docs/moved.md); the contacts, in all roster states, live on
+// a second box. The power of either box or both is cut while the command runs, while boxes stop and come up; the command is repeated until a box
+// answers it. Then all is to come to rest, and what both boxes hold, each contact on each side, what people are asked, what the archives have, and what
+// the jobs say, has to be what the same round comes to without cuts, which is compared with docs/moved.md first. In turn, moves are
+// cancelled and gone on with, and taken back; and an account is imported and a box restored, which are whole or not there. Every round
+// begins anew, so -from plays any one again; -box rounds have the same people.
+//
 // -disk kernel kills the process instead, on the machine's own file system: what a process has not given to the kernel is lost, and
-// no more. -prove builds pibox with faults on purpose (faults.go) and fails unless each one is found.
+// no more. -prove builds pibox with faults on purpose (faults.go) and fails unless each one is found; with -moves, those that only moves show.
 package main
 
 import (
@@ -41,6 +48,7 @@ type options struct {
 	from   int
 	dir    string
 	load   time.Duration
+	moves  bool
 	quiet  bool
 }
 
@@ -49,19 +57,23 @@ func main() {
 	flag.StringVar(&o.binary, "pibox", "bin/pibox", "the `program` to torture")
 	flag.StringVar(&o.disk, "disk", diskCard, "what its data lie on: \"card\", which loses what is not synced, or \"kernel\", where it is killed only")
 	flag.IntVar(&o.rounds, "rounds", 200, "how often")
-	flag.IntVar(&o.perBox, "box", 25, "how many rounds with one `box`")
+	flag.IntVar(&o.perBox, "box", 25, "how many rounds with one `box`, or of moves with the same people")
 	flag.Uint64Var(&o.seed, "seed", 0, "decides what is tried (0: by the clock)")
 	flag.IntVar(&o.from, "from", 0, "go on from this `round` of the folder (-1: the last)")
 	flag.StringVar(&o.dir, "dir", "", "`folder` for databases and expectations (\"\": one of its own, removed when all is well)")
 	flag.DurationVar(&o.load, "load", time.Second, "the longest time under load before a cut")
+	flag.BoolVar(&o.moves, "moves", false, "a family moves in each round, and its contacts live on a second box")
 	prove := flag.Bool("prove", false, "show that faults are found: build some in, and fail unless each is")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := error(nil)
-	if *prove {
+	switch {
+	case *prove:
 		err = proveAll(ctx, o)
-	} else {
+	case o.moves:
+		err = tortureMoves(ctx, o)
+	default:
 		_, err = torture(ctx, o)
 	}
 	if err != nil {

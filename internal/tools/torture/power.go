@@ -106,13 +106,24 @@ func (p *power) isCut() bool {
 	}
 }
 
-// strike ends the box at this moment. Its last writes are as far as they are: the disk stands still before the process is killed.
-func (p *power) strike(b *testbox.Box) {
+// stand lets the disk stand still, and release lets what waits for it fail: between them, the processes that use it are killed.
+func (p *power) stand() {
 	if p.disk != nil {
 		p.disk.Cut()
-		b.Signal(syscall.SIGKILL)
+	}
+}
+
+func (p *power) release() {
+	if p.disk != nil {
 		p.disk.Release()
 	}
+}
+
+// strike ends the box at this moment. Its last writes are as far as they are: the disk stands still before the process is killed.
+func (p *power) strike(b *testbox.Box) {
+	p.stand()
+	b.Signal(syscall.SIGKILL)
+	p.release()
 	b.Kill()
 }
 

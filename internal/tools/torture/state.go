@@ -66,14 +66,16 @@ func openState(o options) (*state, error) {
 // data is where the data are that the box had before a round.
 func (s *state) data() string { return filepath.Join(s.folder(s.Round), "data") }
 
-// save writes what is expected of the box, which is down, and takes over the copy of its data that is in a folder.
+// save writes what is expected of the box, which is down, and takes over the copy of its data that is in a folder, if there is one.
 func (s *state) save(data string) error {
 	folder := s.folder(s.Round)
 	if err := errors.Join(os.RemoveAll(folder), os.MkdirAll(folder, 0o700)); err != nil {
 		return err
 	}
-	if err := os.Rename(data, s.data()); err != nil {
-		return err
+	if data != "" {
+		if err := os.Rename(data, s.data()); err != nil {
+			return err
+		}
 	}
 	raw, err := json.MarshalIndent(s, "", " ")
 	if err != nil {

@@ -1,4 +1,4 @@
-package main
+package box
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"pibox/internal/admin"
-	"pibox/internal/box"
+	"pibox/internal/backup"
 	"pibox/internal/config"
 	"pibox/internal/store"
 )
@@ -38,18 +38,19 @@ func TestRestoreOfDamagedBackups(t *testing.T) {
 	refused := 0
 	for name, data := range cases {
 		cfg := config.Default()
+		cfg.Store.Reserve = 1
 		cfg.DataDir = t.TempDir()
-		there := box.StorePath(cfg)
+		there := StorePath(cfg)
 		if err := os.WriteFile(there, good, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		done, err := wired{}.Restore(t.Context(), cfg, backupFile{bytes.NewReader(data), "usb.db"}, true)
-		left, _ := filepath.Glob(filepath.Join(cfg.DataDir, box.RestorePrefix+"*"))
+		done, err := Restore(t.Context(), cfg, Source{Reader: bytes.NewReader(data), Name: "usb.db", Keys: &backup.Keys{}, Replace: true})
+		left, _ := filepath.Glob(filepath.Join(cfg.DataDir, RestorePrefix+"*"))
 		if len(left) > 0 {
 			t.Errorf("%s: %v was left", name, left)
 		}
 		if err == nil { // what was hit means nothing, or is within a record
-			if err := box.CheckStore(context.Background(), done.Path); err != nil {
+			if err := CheckStore(context.Background(), done.Path); err != nil {
 				t.Errorf("%s: restored what can not be used: %v", name, err)
 			}
 			continue
@@ -75,7 +76,6 @@ func aBackup(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = s.Close() }()
 	if err := s.Update(func(tx *store.Tx) error {
 		for i := range 200 {
 			name := fmt.Sprintf("user%d@home.example", i)
@@ -86,13 +86,14 @@ func aBackup(t *testing.T) []byte {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "two.db")
-	if err := s.Backup(path); err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(path)
+	defer func() { _ = s.Close() }()
+	data, err := os.ReadFile(filepath.Join(dir, "one.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return data
+	size := int64(0) // the rest of the file is empty
+	if err := s.Snapshot(func(sn store.Snapshot) error { size = sn.Size(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return data[:size]
 }

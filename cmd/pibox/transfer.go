@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pibox/internal/admin"
+	"pibox/internal/box"
+	"pibox/internal/transfer"
+)
+
+// transferPort is where an old box listens for the new one.
+const transferPort = "5271"
+
+func transferCmd(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "transfer",
+		Short: "Let a new box take this one's place, over the network",
+		Long: `Let a new box take the place of an old one, with everything, over the network of the house:
+'pibox transfer offer' on the old box shows a code and its addresses, and 'pibox transfer
+fetch' on the new one, whose server is stopped, takes them.
+
+The old box stops serving before the new one begins; both never serve. Whatever fails before
+that leaves the old box as it was.`,
+		Example: "  pibox transfer offer\n  pibox transfer fetch 192.0.2.7 0000-0000-0000-0000-0000",
+	}
+	c.AddCommand(transferOfferCmd(a), transferFetchCmd(a), transferReopenCmd(a))
+	return c
+}
+
+func transferOfferCmd(a *app) *cobra.Command {
+	var listen string
+	var withdraw bool
+	c := &cobra.Command{
+		Use:   "offer",
+		Short: "On the old box: show the code for the new one",
+		Long: `Show a code with which a new box can fetch this one, once, within 15 minutes. This one goes
+on serving until then. Whoever has the code can have the box: show it to nobody else.`,
+		Example: "  pibox transfer offer\n  pibox transfer offer --withdraw",
+		Args:    cobra.NoArgs,
+		RunE: ran(func(ctx context.Context, _ []string) error {
+			if withdraw {
+				resp, err := a.client().TransferWithdraw(ctx, admin.TransferWithdrawRequest{})
+				if err == nil {
+					a.print(resp, "The code is worth nothing any more.")
+				}
+				return err
+			}
+			resp, err := a.client().TransferOffer(ctx, admin.TransferOfferRequest{Listen: listen})
+			if err != nil {
+				return err
+			}
+			a.print(resp, "On the new box, with its server stopped, until %s:\n\n  pibox transfer fetch %s %s\n\nThis box: %s",
+				resp.Expires.Local().Format(time.TimeOnly), withoutPort(resp.Addresses[0]), resp.Code, strings.Join(resp.Addresses, ", "))
+			return nil
+		}),
+	}
+	c.Flags().StringVar(&listen, "listen", ":"+transferPort, "`address` to listen on for the new box")
+	c.Flags().BoolVar(&withdraw, "withdraw", false, "take an offer back")
+	return a.jsonFlag(c)
+}
+
+// withoutPort leaves the usual port out.
+func withoutPort(address string) string {
+	if h, p, err := net.SplitHostPort(address); err == nil && p == transferPort && !strings.Contains(h, ":") {
+		return h
+	}
+	return address
+}
+
+func withPort(address string) string {
+	if _, _, err := net.SplitHostPort(address); err == nil || address == "" {
+		return address
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), transferPort)
+}
+
+func transferFetchCmd(a *app) *cobra.Command {
+	var replace, gone, discard bool
+	c := &cobra.Command{
+		Use:   "fetch [ADDRESS CODE]",
+		Short: "On the new box: take the old one's place",
+		Long: `Take the place of the box at ADDRESS, which showed CODE; without them, ask. The server here
+must be stopped. The old box stops serving, everything comes over and is checked, the old
+box marks itself as handed over, and this one is ready to be started.
+
+If the connection breaks at the very end, this box may not know whether the old one handed
+over. Then it serves nothing; the same command, or the server, asks again. Only if the old
+box is lost for good say --old-is-gone; --discard throws away what came.`,
+		Example: "  systemctl stop pibox\n  pibox transfer fetch 192.0.2.7 0000-0000-0000-0000-0000\n  systemctl start pibox",
+		Args:    cobra.MaximumNArgs(2),
+		RunE: ran(func(ctx context.Context, args []string) error {
+			cfg, err := a.stopped(ctx)
+			if err != nil {
+				return err
+			}
+			switch {
+			case discard:
+				if err := box.FetchDiscard(cfg); err != nil {
+					return mayNot(err, "write to", cfg.DataDir)
+				}
+				a.print(struct{}{}, "What came from the old box was thrown away.")
+				return nil
+			case gone:
+				done, err := box.FetchAnyway(ctx, cfg)
+				if err == nil {
+					a.print(done, "%s", a.restoredText(done))
+				}
+				return mayNot(err, "write to", cfg.DataDir)
+			}
+			return a.fetch(ctx, box.FetchRequest{Replace: replace}, args)
+		}),
+	}
+	c.Flags().BoolVar(&replace, "replace", false, "put it in the place of the box that is there, which is kept beside")
+	c.Flags().BoolVar(&gone, "old-is-gone", false, "begin without the old box's answer, because it is lost for good")
+	c.Flags().BoolVar(&discard, "discard", false, "throw away what waits for the old box's answer")
+	c.MarkFlagsMutuallyExclusive("replace", "old-is-gone", "discard")
+	return a.jsonFlag(c)
+}
+
+// fetchPatience is for how long the old box is asked for its answer: it may be starting again.
+const fetchPatience = 2 * time.Minute
+
+func (a *app) fetch(ctx context.Context, req box.FetchRequest, args []string) error {
+	cfg, err := a.checked()
+	if err != nil {
+		return err
+	}
+	if !box.FetchWaits(cfg) {
+		if args, err = a.askFor(ctx, args, "Address of the old box: ", "Code that it shows: "); err != nil {
+			return err
+		}
+		if req.Code, err = transfer.ParseCode(args[1]); err != nil {
+			return usageError{err.Error()}
+		}
+	}
+	if len(args) > 0 {
+		req.Address = withPort(strings.TrimSpace(args[0]))
+	}
+	req.Config, req.Patience, req.Say = a.file(), fetchPatience, a.say
+	done, err := a.program.Fetch(ctx, cfg, req)
+	if err != nil {
+		return err
+	}
+	a.print(done, "%s\nThe old box does not serve any more.", a.restoredText(done))
+	return nil
+}
+
+// askFor asks for the arguments that were not given.
+func (a *app) askFor(ctx context.Context, args []string, prompts ...string) ([]string, error) {
+	if _, terminal := a.terminal(); len(args) < len(prompts) && !terminal {
+		return nil, usageError{"'pibox transfer fetch' needs the old box's address and code"}
+	}
+	for _, prompt := range prompts[len(args):] {
+		answer, err := a.ask(ctx, prompt, a.line)
+		if err == nil && strings.TrimSpace(answer) == "" {
+			err = errors.New("nothing was changed")
+		}
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, answer)
+	}
+	return args, nil
+}
+
+func transferReopenCmd(a *app) *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "reopen",
+		Short: "On the old box: serve again after it was handed over",
+		Long: `Let this box serve again although it was handed over. Only when the new one does not serve,
+and never will: with both, messages are lost and members' devices see two truths.`,
+		Example: "  pibox transfer reopen",
+		Args:    cobra.NoArgs,
+		RunE: ran(func(ctx context.Context, _ []string) error {
+			if !yes {
+				if err := a.confirm(ctx, "The new box must never serve again, or messages are lost. Let this one serve?"); err != nil {
+					return err
+				}
+			}
+			resp, err := a.client().TransferReopen(ctx, admin.TransferReopenRequest{})
+			if err == nil {
+				a.print(resp, "This box serves again. It was handed over to %s on %s: that one must not be started.", resp.To, resp.At.Local().Format(time.DateTime))
+			}
+			return err
+		}),
+	}
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return a.jsonFlag(c)
+}

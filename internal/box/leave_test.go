@@ -1,0 +1,134 @@
+package box
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pibox/internal/admin"
+	"pibox/internal/config"
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+)
+
+// Who is blocked, whichever way, learns nothing of the new address. Whose server can not be reached is tried again, also after a stop.
+func TestLeaveQuietly(t *testing.T) {
+	away, address, authority := elsewhere(t, "away.example")
+	addUser(t, away, "julia", "wherefore-art")
+	home := serve(t, t.TempDir(), 0, func(c *config.Config) { c.S2S.SystemRoot, c.S2S.Trust = false, []string{authority} })
+	home.hears("READY=1")
+	addUser(t, home, "juliet", "another-one")
+	const me = "juliet@home.example"
+	for _, who := range []string{"bare@away.example", "anybody@foe.example", "full@away.example"} {
+		befriend(t, home, me, who, store.SubBoth)
+	}
+	befriend(t, home, me, "mercutio@down.example", store.SubBoth)
+	sets(t, logIn(t, home, me, "another-one"),
+		"<block xmlns='urn:xmpp:blocking'><item jid='bare@away.example'/><item jid='foe.example'/><item jid='full@away.example/phone'/></block>")
+	julia := logIn(t, away, "julia@away.example", "wherefore-art")
+	ask := admin.MoveLeaveRequest{Account: "juliet", New: "julia@away.example", Password: "wherefore-art", Server: address, DirectTLS: true}
+	for range 2 {
+		if _, err := home.client().MoveLeave(t.Context(), ask); err != nil {
+			t.Fatal(err)
+		}
+		is := repeating(t, home, ask.New)
+		if is.Counts.Unreached != 1 || is.Counts.Told != is.Counts.Contacts {
+			t.Errorf("%+v", is)
+		}
+		if _, err := home.client().MigrationStop(t.Context(), admin.MigrationRequest{New: ask.New}); err != nil {
+			t.Fatal(err)
+		}
+		if is := over(t, home, ask.New); is.State != admin.MigrationFailed {
+			t.Errorf("%+v", is)
+		}
+	}
+	roster := gets(t, julia, "<query xmlns='jabber:iq:roster'/>")
+	if strings.Count(roster, "ask='subscribe'") != 1 || strings.Count(roster, "approved='true'") != 1 || strings.Count(roster, "<item") != 4 {
+		t.Error(roster)
+	}
+	mv, err := home.client().MoveStatus(t.Context(), admin.MoveStatusRequest{New: ask.New})
+	if err != nil || len(mv.Moves) != 1 {
+		t.Fatalf("%+v, %v", mv, err)
+	}
+	for _, c := range mv.Moves[0].Contacts {
+		if blocked := !strings.Contains(c.Address, "mercutio"); (c.Detail == blockedWhy) != blocked {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
+func repeating(t *testing.T, d *daemon, new string) admin.Migration {
+	t.Helper()
+	for until := time.Now().Add(patience); ; {
+		resp, err := d.client().Migration(t.Context(), admin.MigrationRequest{New: new})
+		if err != nil || resp.Migration.State.Over() || time.Now().After(until) {
+			t.Fatalf("%+v, %v, %v", resp, resp.Migration.Error, err)
+		}
+		if resp.Migration.State == admin.MigrationRepeating {
+			return resp.Migration
+		}
+	}
+}
+
+// More accounts than go at a time wait for their turn, which the ones that only repeat something leave to them; and there is an end to it.
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ts := newMigrations()
+		defer ts.stop()
+		running, most, done := 0, 0, 0
+		var mu sync.Mutex // guards the three
+		run := func(ctx context.Context, m *migration) error {
+			for _, d := range []int{1, -1} {
+				mu.Lock()
+				running += d
+				most = max(most, running)
+				mu.Unlock()
+				if d > 0 {
+					m.part("work")
+					time.Sleep(time.Minute)
+				}
+			}
+			err := m.pause(ctx, time.Hour)
+			mu.Lock()
+			done++
+			mu.Unlock()
+			return err
+		}
+		begin := func(i int) (admin.Migration, error) {
+			return ts.begin(t.Context(), admin.Migration{Old: fmt.Sprint(i)}, xmpp.MustJID(fmt.Sprintf("n%d@away.example", i)), run)
+		}
+		for i := range maxAllMigrations {
+			want := admin.MigrationRunning
+			if i >= maxMigrations {
+				want = admin.MigrationWaiting
+			}
+			if is, err := begin(i); err != nil || is.State != want {
+				t.Fatalf("%d: %+v, %v", i, is, err)
+			}
+		}
+		if _, err := begin(maxAllMigrations); err == nil {
+			t.Error("there is no bound")
+		}
+		m, err := ts.get(xmpp.MustJID("n20@away.example"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.cancel() // while it waits
+		time.Sleep(30 * time.Minute)
+		mu.Lock()
+		if m.state().State != admin.MigrationFailed || running != 0 || most != maxMigrations {
+			t.Errorf("%+v, %d, %d", m.state(), running, most)
+		}
+		mu.Unlock()
+		time.Sleep(2 * time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
+		if done != maxAllMigrations-1 || len(ts.turns) != 0 {
+			t.Error(done, len(ts.turns))
+		}
+	})
+}
