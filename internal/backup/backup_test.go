@@ -163,8 +163,17 @@ func TestDamage(t *testing.T) {
 	id, _ := age.GenerateX25519Identity()
 	for name, lock := range map[string]Lock{"encrypted": {Recipients: []age.Recipient{id.Recipient()}}, "plain": {}} {
 		file, _ := sealed(t, lock)
+		keys := &Keys{Identities: []age.Identity{id}}
+		whole, err := open(t, file, keys)
+		if err != nil {
+			t.Fatal(err)
+		}
 		try := func(what string, file []byte) {
-			if _, err := open(t, file, &Keys{Identities: []age.Identity{id}}); !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrKey) {
+			have, err := open(t, file, keys)
+			if name == "plain" && strings.HasPrefix(what, "byte") && err == nil && cmp.Equal(have, whole) {
+				return // zstd has bits that mean nothing; what was read is right
+			}
+			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrKey) {
 				t.Errorf("%s %s: %v", name, what, err)
 			}
 		}
