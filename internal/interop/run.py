@@ -172,12 +172,9 @@ SCENARIOS = [
 
 # What pibox can not do yet, by what is missing; played by name only, and to be emptied.
 OPEN = {
-    "family-domain-to-domain": "the archive stays at the old address",
-    "family-one-by-one": "the archive stays at the old address",
-    "family-popular": "the archive stays at the old address",
-    "family-box-to-box": "the new address may not read the statement, and members do not find each other",
-    "family-prosody-to-box": "members do not find each other, and who only lets her see him is not told",
-    "family-box-to-prosody": "blocked contacts are asked, and those whose server was down are not asked again",
+    "family-box-to-box": "who only lets her see him, or asked beside that, is told by the old box alone, if at all, and the new one does not know it",
+    "family-prosody-to-box": "a contact who is to follow by himself, and in the end both, once stayed at to",
+    "family-box-to-prosody": "members who leave together do not find each other, and who asked beside letting her see him is not told",
 }
 
 
