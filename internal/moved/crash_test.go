@@ -70,48 +70,24 @@ func TestCrashLife(t *testing.T) {
 		if err != nil || i < 0 {
 			t.Fatal("not understood")
 		}
-		synctest.Test(t, func(t *testing.T) { live(t, scenarios[i], dir, at) })
+		synctest.Test(t, func(t *testing.T) { live(t, scenarios[i], dir, ending{kill: at}) })
 		return
 	}
 	for _, s := range scenarios {
 		dir := t.TempDir()
-		synctest.Test(t, func(t *testing.T) { live(t, s, dir, 0) })
+		synctest.Test(t, func(t *testing.T) { live(t, s, dir, ending{}) })
 		check(t, s, dir, "never killed")
 	}
 }
 
-// TestCrash kills the process at each step of the committer, from the arrival of the request on; row 8's transaction is one of them.
+// TestCrash ends the process at each step of the committer, from the arrival of the request on; row 8's transaction is one of them.
 func TestCrash(t *testing.T) {
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			fresh := t.TempDir()
-			synctest.Test(t, func(t *testing.T) { live(t, s, fresh, onlySetUp) })
-			file, err := os.ReadFile(filepath.Join(fresh, "pibox.db"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for n := 1; ; n++ {
-				dir := t.TempDir()
-				if err := os.WriteFile(filepath.Join(dir, "pibox.db"), file, 0o600); err != nil {
-					t.Fatal(err)
-				}
-				if !life(t, s, dir, n) {
-					if n < 12 {
-						t.Fatalf("there are only %d steps", n-1)
-					}
-					t.Logf("%d steps", n-1)
-					return
-				}
-				// Sometimes it is killed once more, while it makes up for what it missed.
-				if n%3 == 0 {
-					life(t, s, dir, n/2)
-				}
-				if life(t, s, dir, 0) {
-					t.Fatal("killed by somebody else")
-				}
-				check(t, s, dir, fmt.Sprintf("killed at step %d", n))
-			}
+			crashes(t, 12, func(dir string, end ending) {
+				synctest.Test(t, func(t *testing.T) { live(t, s, dir, end) })
+			}, func(dir string, at int) bool { return life(t, s, dir, at) }, func(dir, when string) { check(t, s, dir, when) })
 		})
 	}
 }
@@ -141,29 +117,20 @@ type play struct {
 	mu  sync.Mutex
 }
 
-func live(t *testing.T, s scenario, dir string, at int) {
+func live(t *testing.T, s scenario, dir string, end ending) {
 	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &play{t: t, s: s, log: log}
-	armed, steps := false, 0
-	st, err := store.Open(filepath.Join(dir, "pibox.db"), store.Options{Reserve: 1, OnStep: func(step store.Step) {
-		if !armed {
-			return
-		}
-		if steps++; steps == at {
-			p.write("killed", []byte(step))
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {}
-		}
-	}})
+	defer func() { _ = log.Close() }()
+	p, e := &play{t: t, s: s, log: log}, &ender{ending: end, t: t, dir: dir}
+	st, err := store.Open(filepath.Join(dir, "pibox.db"), store.Options{Reserve: 1, OnStep: e.onStep})
 	if err != nil {
 		t.Fatal(err)
 	}
 	first := p.setUp(st)
 	if !first {
-		armed = true
+		e.armed = true
 		p.write("begins", []byte(dump(t, st)))
 	}
 	b, err := box.New(st, config.Default(), s.domains, "test", p, noLog())
@@ -186,10 +153,10 @@ func live(t *testing.T, s scenario, dir string, at int) {
 		}
 	}
 	synctest.Wait()
-	if at == onlySetUp {
+	if end.kill == onlySetUp {
 		return
 	}
-	armed = true
+	e.armed = true
 	if !arrived(t, st, s) {
 		request := "<presence type='subscribe' to='" + romeo + "' from='" + s.new + "'><moved xmlns='urn:xmpp:moved:1'><old-jid>" + s.old + "</old-jid></moved></presence>"
 		if mover != nil {

@@ -49,43 +49,20 @@ func TestHomeCrashLife(t *testing.T) {
 		if at, err = strconv.Atoi(os.Getenv(envHomeStep)); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Test(t, func(t *testing.T) { homeLife(t, dir, at) })
+		synctest.Test(t, func(t *testing.T) { homeLife(t, dir, ending{kill: at}) })
 		return
 	}
 	dir = t.TempDir()
-	synctest.Test(t, func(t *testing.T) { homeLife(t, dir, 0) })
+	synctest.Test(t, func(t *testing.T) { homeLife(t, dir, ending{}) })
 	homeCheck(t, dir, "never killed")
 }
 
-// TestHomeCrash kills the process at each step of the committer.
+// TestHomeCrash ends the process at each step of the committer.
 func TestHomeCrash(t *testing.T) {
 	t.Parallel()
-	fresh := t.TempDir()
-	synctest.Test(t, func(t *testing.T) { homeLife(t, fresh, onlySetUp) })
-	file, err := os.ReadFile(filepath.Join(fresh, "pibox.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := 1; ; n++ {
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "pibox.db"), file, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if !homeProcess(t, dir, n) {
-			if n < 20 {
-				t.Fatalf("there are only %d steps", n-1)
-			}
-			t.Logf("%d steps", n-1)
-			return
-		}
-		if n%3 == 0 {
-			homeProcess(t, dir, n/2)
-		}
-		if homeProcess(t, dir, 0) {
-			t.Fatal("killed by somebody else")
-		}
-		homeCheck(t, dir, fmt.Sprintf("killed at step %d", n))
-	}
+	crashes(t, 20, func(dir string, end ending) {
+		synctest.Test(t, func(t *testing.T) { homeLife(t, dir, end) })
+	}, func(dir string, at int) bool { return homeProcess(t, dir, at) }, func(dir, when string) { homeCheck(t, dir, when) })
 }
 
 func homeProcess(t *testing.T, dir string, at int) (killed bool) {
@@ -159,13 +136,13 @@ func (w *town) again(dir string) {
 	}
 }
 
-func homeLife(t *testing.T, dir string, at int) {
+func homeLife(t *testing.T, dir string, end ending) {
 	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &town{t: t, log: log}
-	armed, steps := false, 0
+	defer func() { _ = log.Close() }()
+	w, e := &town{t: t, log: log}, &ender{ending: end, t: t, dir: dir}
 	open := func(onStep func(store.Step)) *store.Store {
 		st, err := store.Open(filepath.Join(dir, "pibox.db"), store.Options{Reserve: 1, OnStep: onStep})
 		if err != nil {
@@ -173,15 +150,7 @@ func homeLife(t *testing.T, dir string, at int) {
 		}
 		return st
 	}
-	st := open(func(step store.Step) {
-		if !armed {
-			return
-		}
-		if steps++; steps == at {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {}
-		}
-	})
+	st := open(e.onStep)
 	familySetUp(t, st)
 	b, err := box.New(st, config.Default(), []string{"old.example", "new.example"}, "test", w, noLog())
 	if err != nil {
@@ -192,11 +161,11 @@ func homeLife(t *testing.T, dir string, at int) {
 		t.Fatal(err)
 	}
 	synctest.Wait()
-	if at == onlySetUp {
+	if end.kill == onlySetUp {
 		_ = b.Close()
 		return
 	}
-	armed = true
+	e.armed = true
 	w.again(dir)
 	// The person repeats the command when it did not answer.
 	if _, err := b.Moved.MoveFamily("old.example", "new.example", moved.FamilyOptions{}); err != nil {

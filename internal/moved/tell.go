@@ -101,17 +101,22 @@ func (m *Moved) carry(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who x
 		set(store.StepKept, "blocked: not told")
 		return nil
 	}
+	return m.introduce(tx, out, job, new, who, c, was)
+}
+
+// introduce writes a contact's item at the new address, and lets him be asked or told.
+func (m *Moved) introduce(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who xmpp.JID, c store.MoveContact, was store.RosterItem) error {
 	asks := (c.Sub.To() || c.Ask) && !was.Sub.To()
 	approves := c.Sub.From() && !was.Sub.From()
 	m.enter(tx, out, new, who, &c, asks, approves)
+	c.Step, c.Since, c.Failure = store.StepKept, time.Now().UTC(), ""
 	switch {
 	case asks:
-		set(store.StepAsked, "")
+		c.Step = store.StepAsked
 	case was.Sub.To() && (c.Sub.To() || c.Ask):
-		set(store.StepFollowed, "")
-	default:
-		set(store.StepKept, "")
+		c.Step = store.StepFollowed
 	}
+	store.MoveContacts.Put(tx, store.Key(job.New, who.String()), c)
 	if err := m.approveWaiting(tx, out, new, who, approves); err != nil {
 		return err
 	}
@@ -136,8 +141,8 @@ func (m *Moved) fits(tx *store.Tx, new, who xmpp.JID, c store.MoveContact) error
 		who = member
 	}
 	item, listed := m.needs.Roster.Item(tx, new, who)
-	if listed {
-		return nil // what is there stays, whatever name it gets
+	if listed || c.Sub == "" {
+		return nil // what is there stays, whatever name it gets; who only asks has no item
 	}
 	item.Name, item.Groups = c.Name, c.Groups
 	return m.needs.Roster.Fits(tx, new, who, item)
