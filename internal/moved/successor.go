@@ -22,13 +22,14 @@ func (m *Moved) movedHere(tx *store.Tx, old, who xmpp.JID) (to xmpp.JID, ok bool
 	return to, err == nil
 }
 
-// successor puts a contact's new address, which is proven, in the place of his old one.
+// successor puts a contact's new address, which is proven, in the place of his old one. Who was blocked or removed, or said no, is that there, too.
 func (m *Moved) successor(tx *store.Tx, job store.MoveJob, was, to xmpp.JID) {
 	key := store.Key(job.New, was.String())
 	c, ok := store.MoveContacts.Get(tx, key)
 	if !ok || to.String() == job.New || to.String() == job.Old || m.hops(tx, job, c) >= maxHops {
 		return
 	}
+	step, why := m.inherited(tx, job, was, c)
 	if c.Address == "" { // one address for each contact
 		c.Address = to.String()
 		if open(c.Step) {
@@ -41,8 +42,22 @@ func (m *Moved) successor(tx *store.Tx, job store.MoveJob, was, to xmpp.JID) {
 		return
 	}
 	store.MoveContacts.Put(tx, next, store.MoveContact{
-		Sub: c.Sub, Ask: c.Ask, Name: c.Name, Groups: c.Groups, Claim: c.Claim, From: was.String(), Since: time.Now().UTC(),
+		Sub: c.Sub, Ask: c.Ask, Name: c.Name, Groups: c.Groups, Claim: c.Claim, From: was.String(), Since: time.Now().UTC(), Step: step, Failure: why,
 	})
+}
+
+// inherited is what the owner, or the contact, decided of his old address and holds for the new one.
+func (m *Moved) inherited(tx *store.Tx, job store.MoveJob, was xmpp.JID, c store.MoveContact) (step store.MoveStep, why string) {
+	for _, mine := range []string{job.Old, job.New} {
+		if j, err := xmpp.ParseJID(mine); err == nil && m.blocked(tx, j, was) {
+			return store.StepKept, "blocked, as " + was.String() + ": not told"
+		}
+	}
+	switch c.Step {
+	case store.StepDropped, store.StepRefused:
+		return c.Step, "as " + was.String()
+	}
+	return store.StepWaiting, ""
 }
 
 func (m *Moved) hops(tx *store.Tx, job store.MoveJob, c store.MoveContact) (n int) {

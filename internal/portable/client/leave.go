@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	"pibox/internal/portable"
@@ -94,16 +95,19 @@ func (m *Mover) appear(ctx context.Context) error {
 	return m.s.send(ctx, xmpp.NewXML("presence").Leaf("show", "", "xa").Leaf("priority", "", "-1").Bytes())
 }
 
-// heard answers the request of a contact who is expected: he was one before (XEP-0283 §publish-notification).
+// heard answers the request of a contact who is expected: he was one before (XEP-0283 §publish-notification). What comes from nobody on the contact
+// list is not noted.
 func (m *Mover) heard(ctx context.Context, el *frame.Element) {
-	from, err := xmpp.ParseJID(el.Attr("from"))
+	from, err := xmpp.ParseJID(strings.Clone(el.Attr("from"))) // which shares memory with the whole tag
+	_, listed := m.s.Contact(from.Bare())
 	switch {
 	case err != nil:
 	case el.Attr("type") == "subscribe" && m.expected[from.Bare()]:
 		m.err = m.s.send(ctx, presence("subscribed", from.Bare()).Bytes())
+	case !listed:
 	case el.Attr("type") == "unsubscribed":
 		m.denied[from.Bare()] = true
-	case el.Attr("type") == "error" && len(m.bounced) < m.s.c.Limits.Roster:
+	case el.Attr("type") == "error":
 		if r, ok := refusal(el.Node()).(*Refusal); ok {
 			m.bounced[from.Bare()] = bounce{why: "it came back (" + r.Condition + ")", away: away(r)}
 		}
