@@ -93,7 +93,11 @@ func (a *app) finished(t admin.Migration) error {
 	c := t.Counts
 	if t.Kind == "leave" {
 		fmt.Fprintf(a.out, "%s moves to %s: %s told from there. 'pibox move status %s' shows how it goes.\n", t.Old, t.New, plural(c.Told, "contact"), t.New)
-		if t.State == admin.MigrationRepeating {
+		switch {
+		case t.State != admin.MigrationRepeating:
+		case c.Unreached == 0:
+			fmt.Fprintf(a.out, "For an hour the box stays ready there for contacts of this box: those who leave it as well find each other. This command with --stop ends that.\n")
+		default:
 			fmt.Fprintf(a.out, "Of %s nothing shows that the server got the request yet. It is sent again for two days, unless the box is restarted; this command with --stop ends that.\n",
 				plural(c.Unreached, "contact"))
 		}

@@ -72,9 +72,10 @@ const (
 	MigrationWaiting    MigrationState = "waiting" // for its turn: only some go at the same time
 	MigrationConnecting MigrationState = "connecting"
 	MigrationRunning    MigrationState = "running"
-	MigrationRepeating  MigrationState = "repeating" // leaving: all is done but for contacts whose servers can not be reached; they are asked again
-	MigrationDone       MigrationState = "done"
-	MigrationFailed     MigrationState = "failed"
+	// Leaving: all is done but for contacts whose servers can not be reached, who are asked again, or who are of this box, and may leave it in the next hour.
+	MigrationRepeating MigrationState = "repeating"
+	MigrationDone      MigrationState = "done"
+	MigrationFailed    MigrationState = "failed"
 )
 
 // Over tells that nothing more happens.

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"strings"
 	"time"
 
 	"pibox/internal/moved"
@@ -48,19 +47,17 @@ func (br *bringing) toTell() (due []client.Message, waiting bool, err error) {
 	lang, text := br.b.Moved.Words(br.old, br.new)
 	err = br.b.Store.View(func(tx *store.Tx) error {
 		job, _ := store.MoveJobs.Get(tx, br.new.String())
-		for key, c := range store.MoveContacts.All(tx, br.new.String()) {
-			who, err := xmpp.ParseJID(strings.TrimPrefix(key, store.Key(br.new.String(), "")))
-			if err != nil {
-				return err
-			}
-			switch {
-			case c.Step == store.StepToTell && (c.Claim == "" || c.Claim == br.old.String()):
-				// Should it be said twice, after a power cut, it has the same id.
-				id := sha256.Sum256([]byte(job.Created.String() + br.new.String() + who.String()))
-				due = append(due, client.Message{To: who, ID: "moved-" + hex.EncodeToString(id[:8]), Language: lang, Body: text})
-			case c.Step == store.StepWaiting && c.Sub == store.SubFrom && job.State == store.MoveRunning && !store.Held(tx):
-				waiting = true
-			}
+		untold, err := moved.Untold(tx, job)
+		if err != nil {
+			return err
+		}
+		for _, who := range untold {
+			// Should it be said twice, after a power cut, it has the same id.
+			id := sha256.Sum256([]byte(job.Created.String() + br.new.String() + who.String()))
+			due = append(due, client.Message{To: who, ID: "moved-" + hex.EncodeToString(id[:8]), Language: lang, Body: text})
+		}
+		for _, c := range store.MoveContacts.All(tx, br.new.String()) {
+			waiting = waiting || c.Step == store.StepWaiting && c.Sub == store.SubFrom && job.State == store.MoveRunning && !store.Held(tx)
 		}
 		return nil
 	})

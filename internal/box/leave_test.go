@@ -92,7 +92,7 @@ func TestTurns(t *testing.T) {
 					time.Sleep(time.Minute)
 				}
 			}
-			err := m.pause(ctx, time.Hour)
+			err := m.pause(ctx, time.Hour, nil)
 			mu.Lock()
 			done++
 			mu.Unlock()
@@ -131,4 +131,44 @@ func TestTurns(t *testing.T) {
 			t.Error(done, len(ts.turns))
 		}
 	})
+}
+
+// Two leave the box, one after the other: they find each other at their new addresses, and let the old ones go.
+func TestLeaveTogether(t *testing.T) {
+	away, address, authority := elsewhere(t, "away.example")
+	home := serve(t, t.TempDir(), 0, func(c *config.Config) { c.S2S.SystemRoot, c.S2S.Trust = false, []string{authority} })
+	home.hears("READY=1")
+	const password = "wherefore-art"
+	for _, name := range []string{"juliet", "romeo", "nurse"} {
+		addUser(t, home, name, password)
+		addUser(t, away, name, password)
+	}
+	befriend(t, home, "juliet@home.example", "romeo@home.example", store.SubBoth)
+	befriend(t, home, "juliet@home.example", "nurse@home.example", store.SubFrom)
+	befriend(t, home, "romeo@home.example", "juliet@home.example", store.SubBoth)
+	befriend(t, home, "nurse@home.example", "juliet@home.example", store.SubTo)
+	for _, name := range []string{"juliet", "romeo", "nurse"} {
+		ask := admin.MoveLeaveRequest{Account: name, New: name + "@away.example", Password: password, Server: address, DirectTLS: true}
+		if _, err := home.client().MoveLeave(t.Context(), ask); err != nil {
+			t.Fatal(err)
+		}
+		if name == "juliet" {
+			repeating(t, home, ask.New) // for whoever leaves, too
+		}
+	}
+	for _, tt := range []struct{ account, want string }{
+		{"juliet", "jid='romeo@away.example' name='romeo@home.example' subscription='both'"},
+		{"juliet", "jid='romeo@home.example' name='romeo@home.example' subscription='none'"},
+		{"juliet", "jid='nurse@away.example' name='nurse@home.example' subscription='from'"},
+		{"romeo", "jid='juliet@away.example' name='juliet@home.example' subscription='both'"},
+		{"nurse", "jid='juliet@away.example' name='juliet@home.example' subscription='to'"},
+	} {
+		there := logIn(t, away, tt.account+"@away.example", password)
+		roster := ""
+		for until := time.Now().Add(patience); !strings.Contains(roster, "<item "+tt.want+"/>"); {
+			if roster = gets(t, there, "<query xmlns='jabber:iq:roster'/>"); time.Now().After(until) {
+				t.Fatalf("%s has no %s: %s", tt.account, tt.want, roster)
+			}
+		}
+	}
 }
