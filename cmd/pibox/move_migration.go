@@ -108,6 +108,10 @@ func (a *app) finished(t admin.Migration) error {
 			fmt.Fprintf(a.out, "Password, shown only this once: %s\n", t.Password)
 		}
 		fmt.Fprintf(a.out, "Its contacts are being told. 'pibox move status %s' shows how it goes.\n", t.New)
+		if t.State == admin.MigrationRepeating && c.Unreached > 0 {
+			fmt.Fprintf(a.out, "%s can only be told by %s, and can not be reached now. It is tried again for two days, unless the box is restarted; this command with --stop ends that.\n",
+				plural(c.Unreached, "contact"), t.Old)
+		}
 	}
 	for _, l := range t.Losses {
 		times := ""

@@ -72,7 +72,7 @@ const (
 	MigrationWaiting    MigrationState = "waiting" // for its turn: only some go at the same time
 	MigrationConnecting MigrationState = "connecting"
 	MigrationRunning    MigrationState = "running"
-	// Leaving: all is done but for contacts whose servers can not be reached, who are asked again, or who are of this box, and may leave it in the next hour.
+	// All is done but for contacts whose servers can not be reached, who are told again, or, leaving, who are of this box, and may leave it in the next hour.
 	MigrationRepeating MigrationState = "repeating"
 	MigrationDone      MigrationState = "done"
 	MigrationFailed    MigrationState = "failed"
@@ -94,7 +94,7 @@ type MigrationCounts struct {
 	Archived int   `json:"archived"`
 	Bytes    int64 `json:"bytes"` // of archived messages
 	Told     int   `json:"told"`  // contacts, when leaving
-	// Unreached contacts, when leaving: nothing shows that their servers got the request.
+	// Unreached contacts: nothing shows that their servers got the request of the new address, or, bringing, the message of the old one.
 	Unreached int `json:"unreached,omitempty"`
 }
 
