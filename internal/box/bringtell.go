@@ -61,6 +61,10 @@ func (br *bringing) toTell() (due []client.Message, waiting bool, err error) {
 	lang, text := br.b.Moved.Words(br.old, br.new)
 	err = br.b.Store.View(func(tx *store.Tx) error {
 		job, _ := store.MoveJobs.Get(tx, br.new.String())
+		due, waiting = nil, false
+		if job.State != store.MoveRunning && job.State != store.MoveDone || store.Held(tx) {
+			return nil
+		}
 		untold, err := moved.Untold(tx, job)
 		if err != nil {
 			return err
@@ -74,7 +78,7 @@ func (br *bringing) toTell() (due []client.Message, waiting bool, err error) {
 			due = append(due, client.Message{To: who, ID: "moved-" + hex.EncodeToString(id[:8]), Language: lang, Body: text})
 		}
 		for _, c := range store.MoveContacts.All(tx, br.new.String()) {
-			waiting = waiting || c.Step == store.StepWaiting && c.Sub == store.SubFrom && job.State == store.MoveRunning && !store.Held(tx)
+			waiting = waiting || c.Step == store.StepWaiting && c.Sub == store.SubFrom && job.State == store.MoveRunning
 		}
 		return nil
 	})
@@ -93,7 +97,7 @@ func (br *bringing) say(ctx context.Context, due []client.Message) (left int, er
 	if err != nil {
 		return 0, err
 	}
-	return left, br.b.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+	err = br.b.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
 		left = 0
 		for _, m := range due {
 			switch why, not := back[m.To]; {
@@ -108,4 +112,5 @@ func (br *bringing) say(ctx context.Context, due []client.Message) (left int, er
 		}
 		return nil
 	})
+	return left, err
 }
