@@ -114,7 +114,7 @@ def movers(name: str, contacts: dict[str, tuple[str, int]], members: int, made: 
     if made:
         roles |= {f"new{n}": new for n in range(1, members + 1)}
     refuses = {"hermit1": new} if options["refuses"] else {}
-    return Scenario(f"family-{name}", script, roles, limit=180, by_prosody=False, refuses=refuses, options=options)
+    return Scenario(f"family-{name}", script, roles, limit=300, by_prosody=False, refuses=refuses, options=options)
 
 
 SCENARIOS = [
