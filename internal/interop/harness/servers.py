@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-START_LIMIT = 30  # seconds until all ports answer
+START_LIMIT = 120  # seconds until all ports answer
 STOP_LIMIT = 10  # seconds between SIGTERM and SIGKILL
 
 
