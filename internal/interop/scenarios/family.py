@@ -6,7 +6,7 @@ end every roster on every server is what the rule book (`relations.py`) says. Op
 
 import dataclasses
 
-from checks import begin, finish, look, others_come, report, settle
+from checks import begin, finish, hear, look, others_come, report, settle
 from families import Family, Row, log_in
 from light import Light
 from owner import plan_faults, status_faults
@@ -37,6 +37,7 @@ async def play(world: World) -> None:
         faults += await outage(world, family, rows, clients)
     await settle(rows, clients)
     await others_come(family, clients)
+    await hear(rows, clients)
     for row in rows:
         row.look(clients)
     look(rows, clients)
