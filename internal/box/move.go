@@ -27,6 +27,8 @@ func toldMove(err error) error {
 			Then("Announce the move at the old address first ('pibox move bring' does), or add --unverified.")
 	case errors.Is(err, moved.ErrHeld):
 		return admin.Errorf(admin.CodeFailed, "%v", err).Then("'pibox restore --confirm' says so.")
+	case errors.Is(err, moved.ErrMessages):
+		return admin.Errorf(admin.CodeInvalid, "%v", err).Then("'pibox export' saves them in a file; then add --drop-messages.")
 	case errors.Is(err, moved.ErrNotReady):
 		return admin.Errorf(admin.CodeInvalid, "%v", err)
 	case errors.As(err, &refused):
@@ -267,10 +269,13 @@ func (d *Daemon) MoveCancel(_ context.Context, req admin.MoveCancelRequest) (res
 }
 
 // MoveUndo implements admin.API.
-func (d *Daemon) MoveUndo(_ context.Context, req admin.MoveUndoRequest) (resp admin.MoveUndoResponse, err error) {
+func (d *Daemon) MoveUndo(ctx context.Context, req admin.MoveUndoRequest) (resp admin.MoveUndoResponse, err error) {
 	s, err := d.serving()
 	if err != nil {
 		return resp, err
+	}
+	if req.Password != "" {
+		return s.box.undoLeave(ctx, req)
 	}
 	resp.Undone, err = s.box.stopMoves(req.New, s.box.Moved.Undo)
 	return resp, err
@@ -320,7 +325,7 @@ func (d *Daemon) MoveClose(_ context.Context, req admin.MoveCloseRequest) (resp 
 	for _, u := range all {
 		j := xmpp.MustJID(u.Address)
 		ended := len(s.box.Router.Sessions(j))
-		if err := s.box.Forward(j); err != nil {
+		if err := s.box.forward(j, req.DropMessages); err != nil {
 			return resp, toldMove(err)
 		}
 		resp.Closed = append(resp.Closed, admin.MoveClosed{Address: u.Address, MovedTo: u.MovedTo, Ended: ended})

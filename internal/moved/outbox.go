@@ -24,6 +24,7 @@ type Outbox struct {
 
 	mu      sync.Mutex
 	lanes   map[lane]*laneState
+	flights flights
 	stopped bool
 }
 
@@ -54,12 +55,12 @@ const (
 )
 
 func newOutbox(r *xmpp.Router, opt Options) *Outbox {
-	return &Outbox{r: r, log: opt.Log, retryMin: opt.RetryMin, retryMax: opt.RetryMax, lanes: map[lane]*laneState{}}
+	return &Outbox{r: r, log: opt.Log, retryMin: opt.RetryMin, retryMax: opt.RetryMax, lanes: map[lane]*laneState{}, flights: newFlights()}
 }
 
 // Send sends a subscription stanza with these children, durably where it leaves the box. A local recipient's side changes in the same transaction.
 func (o *Outbox) Send(tx *store.Tx, out *xmpp.Out, typ string, from, to xmpp.JID, children ...[]byte) {
-	x := xmpp.NewXML("presence").Attr("type", typ).Attr("id", outboxID+strings.ToLower(rand.Text()[:12])).
+	x := xmpp.NewXML("presence").Attr("type", typ).Attr("id", newID()).
 		Attr("from", from.String()).Attr("to", to.String())
 	for _, c := range children {
 		x.Raw(c)
@@ -69,18 +70,29 @@ func (o *Outbox) Send(tx *store.Tx, out *xmpp.Out, typ string, from, to xmpp.JID
 		out.Send(st)
 		return
 	}
-	seq := store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: from.String(), To: to.String(), Queued: time.Now().UTC()})
+	seq := o.keep(tx, st, false)
 	if store.Held(tx) { // the box that this one was restored from may send it, too
 		return
 	}
-	out.After(func() {
-		l, lost := lane{from.Domain, to.Domain}, o.lost()
-		o.mu.Lock()
-		o.lane(l) // the stanza may come back at once
-		o.mu.Unlock()
-		o.r.Send(st)
-		o.sent(l, seq, lost)
-	})
+	out.After(func() { o.first(st, seq) })
+}
+
+// newID is the id of a stanza of the outbox.
+func newID() string { return outboxID + strings.ToLower(rand.Text()[:12]) }
+
+func (o *Outbox) keep(tx *store.Tx, st *xmpp.Stanza, denies bool) (seq uint64) {
+	return store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: st.From.String(), To: st.To.String(), Queued: time.Now().UTC(), Denies: denies})
+}
+
+// first sends a stanza that was stored.
+func (o *Outbox) first(st *xmpp.Stanza, seq uint64) {
+	l, lost := lane{st.From.Domain, st.To.Domain}, o.lost()
+	o.mu.Lock()
+	o.lane(l) // the stanza may come back at once
+	o.flights.begin(st.ID, seq, lost)
+	o.mu.Unlock()
+	o.r.Send(st)
+	o.sent(l, seq, lost)
 }
 
 func (o *Outbox) lost() uint64 {
@@ -121,16 +133,7 @@ func (o *Outbox) supersede(tx *store.Tx, account, contact xmpp.JID, now store.Ro
 				continue
 			}
 		}
-		store.Outbox.Delete(tx, key)
-	}
-}
-
-// dropRequest ends the attempts for a subscription request.
-func (o *Outbox) dropRequest(tx *store.Tx, from, to string) {
-	for key, e := range store.Outbox.All(tx) {
-		if st, err := xmpp.ParseStanza(e.Stanza); err == nil && e.From == from && e.To == to && st.Type == "subscribe" {
-			store.Outbox.Delete(tx, key)
-		}
+		o.drop(tx, key, st)
 	}
 }
 
@@ -151,6 +154,7 @@ func (o *Outbox) bounced(rq *xmpp.Request) (drop bool, err error) {
 		!strings.HasPrefix(rq.ID, outboxID) {
 		return false, nil
 	}
+	lost := o.lost()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s := o.lanes[lane{rq.To.Domain, rq.From.Domain}]
@@ -158,6 +162,7 @@ func (o *Outbox) bounced(rq *xmpp.Request) (drop bool, err error) {
 		return false, nil
 	}
 	s.refused = true
+	o.flights.back(rq.ID, lost)
 	return true, nil
 }
 
@@ -251,9 +256,8 @@ func (o *Outbox) stop() {
 // gets between.
 func (o *Outbox) resend(l lane) {
 	o.r.Submit(64, func(tx *store.Tx, out *xmpp.Out) error {
-		var seqs []uint64
+		var seqs, over []uint64
 		var again []*xmpp.Stanza
-		old := 0
 		if store.Held(tx) {
 			return nil // start is called when it is not any more
 		}
@@ -266,19 +270,21 @@ func (o *Outbox) resend(l lane) {
 			if time.Since(e.Queued) > giveUp {
 				store.Outbox.Delete(tx, key)
 				o.gaveUp(tx, out, e)
-				old++
+				over = append(over, store.SeqOf(key))
 				continue
 			}
 			st, err := xmpp.ParseStanza(e.Stanza)
 			if err != nil {
 				return err
 			}
+			o.again(st.ID)
 			seqs, again = append(seqs, store.SeqOf(key)), append(again, st)
 		}
 		out.After(func() {
-			if old > 0 {
-				o.log.Warn("outbox: gave up", "domain", l.to, "stanzas", old)
+			if len(over) > 0 {
+				o.log.Warn("outbox: gave up", "domain", l.to, "stanzas", len(over))
 			}
+			o.landed(over)
 			o.sendAgain(l, seqs, again)
 		})
 		return nil
@@ -301,6 +307,7 @@ func (o *Outbox) sendAgain(l lane, seqs []uint64, again []*xmpp.Stanza) {
 	switch {
 	case len(again) == 0:
 	case o.r.IsLocal(l.to): // a domain of this box by now
+		o.landed(seqs)
 		o.forget(seqs)
 	default:
 		o.ping(l)
@@ -343,6 +350,7 @@ func (o *Outbox) answered(l lane, covered []uint64) bool {
 	if len(s.sent) > 0 {
 		o.plan(l, settle, o.ping)
 	}
+	o.flights.landed(covered)
 	o.forget(covered)
 	return true
 }

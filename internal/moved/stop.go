@@ -46,9 +46,8 @@ func (m *Moved) Cancel(new xmpp.JID) (did Cancelled, err error) {
 			case c.Step == store.StepAsked && !unsent, c.Step == store.StepTold:
 				did.Asked = append(did.Asked, who.String())
 			case c.Step == store.StepAsked:
-				c.Unsure = true
+				c.Unsure, c.Unsent = true, m.outbox.dropRequest(tx, job.New, who.String())
 				store.MoveContacts.Put(tx, store.Key(job.New, who.String()), c)
-				m.outbox.dropRequest(tx, job.New, who.String())
 				did.Stopped = append(did.Stopped, who.String())
 			case open(c.Step):
 				did.Stopped = append(did.Stopped, who.String())
@@ -143,8 +142,12 @@ func eachContact(tx *store.Tx, new string, f func(who xmpp.JID, c store.MoveCont
 	return nil
 }
 
-// AccountRemoved is told that an account goes, in that transaction: where it was moving away, nobody can verify that any more.
-func (m *Moved) AccountRemoved(tx *store.Tx, account xmpp.JID) { m.strayed(tx, account.String(), "") }
+// AccountRemoved is told that an account goes, in that transaction: where it was moving away, nobody can verify that any more. Its new address on this
+// box keeps its messages.
+func (m *Moved) AccountRemoved(tx *store.Tx, account xmpp.JID) {
+	m.rest(tx, account)
+	m.strayed(tx, account.String(), "")
+}
 
 // strayed cancels the job of an account whose owner took the announcement back, or announced another address.
 func (m *Moved) strayed(tx *store.Tx, account, to string) {

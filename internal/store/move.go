@@ -99,12 +99,16 @@ type MoveContact struct {
 	From string `json:"from,omitempty"`
 	// Unsure: the job was cancelled before the contact's server was known to have the request. Should it have it, its answer counts.
 	Unsure bool `json:"unsure,omitempty"`
+	// Unsent: nothing of that request had left the box.
+	Unsent bool `json:"unsent,omitempty"`
 	// Entered: the contact is in the roster, although he waits for his turn to be asked. At another server: a session there has put him on its list.
 	Entered bool `json:"entered,omitempty"`
 	// ToTell: beside the request, the old address, which is not ours, is to tell him in a message; see StepToTell.
 	ToTell bool `json:"toTell,omitempty"`
 	// Made: the job made the roster item. PreApproved, Carried: it pre-approved the contact, and carried his request over. Told: a message
 	// from the old address went out. None of that is done twice.
+	// Of a move to another server it is noted before it is done there, by a session of the box; Asks: also the request is the move's.
+	Asks        bool `json:"asks,omitempty"`
 	Made        bool `json:"made,omitempty"`
 	PreApproved bool `json:"preApproved,omitempty"`
 	Carried     bool `json:"carried,omitempty"`
