@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,13 +15,24 @@ const docWidth = 90
 // Example writes the whole configuration file with its defaults, every key
 // commented out and described. It is a valid file and means the same as none.
 func Example(w io.Writer) error {
-	var b strings.Builder
-	comment(&b, "The configuration of pibox. Every key is shown with its default and needs no line here;"+
+	return ExampleOf(w, "The configuration of pibox. Every key is shown with its default and needs no line here;"+
 		" take the # away from a line to change it. 'pibox config check' tells all mistakes at once."+
 		" Times are written like 90s, 5m or 2h30m, sizes like 512B, 10kB, 256KiB or 4MiB."+
-		" Names of files start from the folder of this file.")
-	cfg := Default()
-	exampleTable(&b, "", reflect.ValueOf(cfg))
+		" Names of files start from the folder of this file.", Default())
+}
+
+// ExampleOf writes such a file for any struct with the tags of Config, whose
+// values are the defaults; before them some keys of Config that are no tables.
+func ExampleOf(w io.Writer, intro string, v any, keys ...string) error {
+	var b strings.Builder
+	comment(&b, intro)
+	cfg := reflect.ValueOf(Default())
+	for i := range cfg.NumField() {
+		if f := cfg.Type().Field(i); slices.Contains(keys, f.Tag.Get("toml")) {
+			exampleKey(&b, f, cfg.Field(i))
+		}
+	}
+	exampleTable(&b, "", reflect.ValueOf(v))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -30,9 +42,7 @@ func exampleTable(b *strings.Builder, path string, v reflect.Value) {
 	t := v.Type()
 	for i := range t.NumField() {
 		if f := t.Field(i); !isTable(f.Type) {
-			b.WriteByte('\n')
-			comment(b, f.Tag.Get("doc")+bounds(f.Tag))
-			fmt.Fprintf(b, "#%s = %s\n", f.Tag.Get("toml"), tomlValue(v.Field(i)))
+			exampleKey(b, f, v.Field(i))
 		}
 	}
 	for i := range t.NumField() {
@@ -48,6 +58,12 @@ func exampleTable(b *strings.Builder, path string, v reflect.Value) {
 			exampleArray(b, name, f)
 		}
 	}
+}
+
+func exampleKey(b *strings.Builder, f reflect.StructField, v reflect.Value) {
+	b.WriteByte('\n')
+	comment(b, f.Tag.Get("doc")+bounds(f.Tag))
+	fmt.Fprintf(b, "#%s = %s\n", f.Tag.Get("toml"), tomlValue(v))
 }
 
 // exampleArray writes what an array of tables is for, with a sample entry.
