@@ -14,12 +14,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pibox/internal/admin"
 	"pibox/internal/config"
 	"pibox/internal/health"
 	"pibox/internal/store"
+	"pibox/internal/update"
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/accounts"
 )
@@ -50,6 +52,9 @@ type Daemon struct {
 
 	importing sync.Mutex // one import at a time
 
+	place   update.Place
+	waiting atomic.Bool // for the confirmation of a system that is tried
+
 	mu      sync.Mutex
 	service *service // nil while it does not serve
 	known   overview // while it does not serve: what was found in the store
@@ -61,6 +66,7 @@ const maxPause = time.Minute
 func NewDaemon(cfg config.Config, version string, log *slog.Logger, out io.Writer) *Daemon {
 	return &Daemon{
 		cfg: cfg, version: version, log: log, out: out, started: time.Now(), pause: time.Second, health: health.New(time.Now, version, log),
+		place: update.Place{}.Defaults(),
 	}
 }
 
@@ -179,6 +185,7 @@ func (d *Daemon) once(ctx context.Context) error {
 	st, err := store.Open(StorePath(cfg), store.Options{
 		Log: d.log, Reserve: int64(cfg.Store.Reserve), QueueBytes: int64(cfg.Store.QueueBytes),
 		OnFailure: func(err error) { cancel(fmt.Errorf("the store failed: %w", err)) },
+		WayBack:   d.unconfirmed(),
 	})
 	if err != nil {
 		return err
@@ -200,6 +207,10 @@ func (d *Daemon) once(ctx context.Context) error {
 		return err
 	}
 	if err := d.tellHeld(st); err != nil {
+		s.closeListeners()
+		return errors.Join(err, st.Close())
+	}
+	if err := d.mayServe(ctx, StorePath(cfg)); err != nil {
 		s.closeListeners()
 		return errors.Join(err, st.Close())
 	}
@@ -258,6 +269,9 @@ func (d *Daemon) tryStore(ctx context.Context) error {
 		return nil // Open says why not
 	}
 	err = CheckStore(ctx, path)
+	if errors.Is(err, store.ErrNewer) {
+		err = d.takeBefore(ctx, path, err)
+	}
 	if errors.Is(err, store.ErrDamaged) {
 		return fmt.Errorf("the database %s is damaged: stop the box, then `pibox restore FILE --replace`", path)
 	}
