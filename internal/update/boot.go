@@ -22,7 +22,7 @@ func (p Place) Boot() (Running, error) {
 	if sys.Trial && state.Good == sys.Running {
 		r.Confirmed = true // by an earlier call, since this start
 	}
-	if err := writeJSON(p.runningPath(), r); err != nil {
+	if err := writeRun(p.runningPath(), r, nil); err != nil {
 		return r, err
 	}
 	if sys.Trial {
@@ -70,7 +70,7 @@ func (p Place) Confirm() error {
 	if _, err := sys.Disk.Update(func(s slot.State) slot.State { return s.Confirm(sys.Running) }); err != nil {
 		return err
 	}
-	if err := writeJSON(p.runningPath(), Running{Slot: sys.Running.String(), Trial: sys.Trial, Confirmed: true}); err != nil {
+	if err := writeRun(p.runningPath(), Running{Slot: sys.Running.String(), Trial: sys.Trial, Confirmed: true}, nil); err != nil {
 		return err
 	}
 	last, there, err := p.Last()

@@ -96,6 +96,14 @@ func readJSON(path string, v any) (there bool, err error) {
 
 // writeJSON lets a file appear whole, and durably. Everybody may read it.
 func writeJSON(path string, v any) error {
+	if err := writeRun(path, v, (*os.File).Sync); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// writeRun lets a file appear whole; it may be gone with the power, as all in /run.
+func writeRun(path string, v any, sync func(*os.File) error) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -110,13 +118,13 @@ func writeJSON(path string, v any) error {
 		return err
 	}
 	_, err = f.Write(raw)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err == nil && sync != nil {
+		err = sync(f)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return os.Rename(tmp, path)
 }
 
 func syncDir(dir string) error {
@@ -125,14 +133,6 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-func removeDurably(path string) error {
-	err := os.Remove(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return errors.Join(err, syncDir(filepath.Dir(path)))
 }
 
 // Outcome is what became of an update, or what it is about to become.

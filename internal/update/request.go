@@ -49,7 +49,7 @@ func (p Place) Find(ctx context.Context) (string, error) {
 
 // Ask leaves a request for Requested, which root's unit calls when the file appears.
 func (p Place) Ask(r Request) error {
-	err := writeJSON(p.Request, r)
+	err := writeRun(p.Request, r, nil)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return errNotImage
 	}

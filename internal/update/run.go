@@ -89,7 +89,7 @@ func (p Place) Install(ctx context.Context, req Request, progress func(Progress)
 	status := Status{Running: true, From: req.From}
 	tell := func() {
 		status.At = time.Now().UTC()
-		_ = writeJSON(p.statusPath(), status) // for people alone
+		_ = writeRun(p.statusPath(), status, nil) // for people alone
 	}
 	tell()
 	defer func() {
@@ -145,34 +145,54 @@ func (p Place) mayInstall(m Manifest, have Installed, req Request) error {
 	return nil
 }
 
+// card is what an update is written to.
+type card interface {
+	Read() (slot.State, error)
+	Update(change func(slot.State) slot.State) (slot.State, error)
+}
+
+// slotTarget is a Target that is closed.
+type slotTarget interface {
+	Target
+	Close() error
+}
+
 // into writes the update into the other slot, and sets the trial as the last thing.
 func (p Place) into(ctx context.Context, sys slot.System, o *Opened, have Installed, progress func(Progress)) error {
 	to := sys.Running.Other()
+	pending := func() error {
+		return writeJSON(p.outcomePath(), Outcome{
+			Version: o.Version, Release: o.Release, Digest: o.Digest(), Before: have.Version, Slot: to.String(), Result: ResultPending, At: time.Now().UTC(),
+		})
+	}
+	open := func() (slotTarget, error) { return openPartition(sys.Partition(to)) }
+	return write(ctx, sys.Disk, sys.Running, open, o, pending, progress)
+}
+
+// write leaves, whatever ends it, a card that boots what runs now; and when it is done one that tries the update.
+func write(ctx context.Context, c card, running slot.Slot, open func() (slotTarget, error), o *Opened, pending func() error, progress func(Progress)) error {
 	// What runs is what boots, also where u-boot came to it because the other could not be loaded; and an earlier trial is over.
-	state, err := sys.Disk.Read()
+	state, err := c.Read()
 	if err != nil {
 		return err
 	}
-	if state.Good != sys.Running || state.Trial != slot.None || state.Generation == 0 {
-		if _, err := sys.Disk.Update(func(s slot.State) slot.State { return s.Confirm(sys.Running) }); err != nil {
+	if state.Good != running || state.Trial != slot.None || state.Generation == 0 {
+		if _, err := c.Update(func(s slot.State) slot.State { return s.Confirm(running) }); err != nil {
 			return err
 		}
 	}
-	part, err := openPartition(sys.Partition(to))
+	to, err := open()
 	if err != nil {
 		return err
 	}
-	err = install(ctx, o.Manifest, o.Stream, part, progress)
-	if err := errors.Join(err, part.Close()); err != nil {
+	err = install(ctx, o.Manifest, o.Stream, to, progress)
+	if err := errors.Join(err, to.Close()); err != nil {
 		return err
 	}
-	outcome := Outcome{
-		Version: o.Version, Release: o.Release, Digest: o.Digest(), Before: have.Version, Slot: to.String(), Result: ResultPending, At: time.Now().UTC(),
-	}
-	if err := writeJSON(p.outcomePath(), outcome); err != nil {
+	if err := pending(); err != nil {
 		return err
 	}
-	_, err = sys.Disk.Update(func(s slot.State) slot.State { return s.Try(sys.Running, Tries) })
+	_, err = c.Update(func(s slot.State) slot.State { return s.Try(running, Tries) })
 	return err
 }
 

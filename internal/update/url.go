@@ -93,14 +93,14 @@ func (s *urlStream) Read(p []byte) (int, error) {
 		if s.at-s.began >= s.p.enough {
 			s.bad = 0
 		}
+		if errors.Is(err, io.EOF) && s.size < 0 {
+			s.size = s.at
+		}
 		if err != nil {
 			s.hangUp()
 		}
-		switch {
-		case n > 0:
+		if n > 0 {
 			return n, nil
-		case errors.Is(err, io.EOF) && s.size < 0:
-			return 0, io.EOF
 		}
 	}
 }

@@ -63,7 +63,7 @@ const marker = "SLOTTEST initrd="
 
 // boots runs the machine until it was started n times or time is up, and returns what each start told.
 func (m machine) boots(ctx context.Context, root, card string, readOnly bool, n int, log io.Writer) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute*time.Duration(n))
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute*time.Duration(n))
 	defer cancel()
 	args := append(m.args(root, card, readOnly), "-display", "none", "-monitor", "none", "-nic", "none", "-no-user-config")
 	if n == 1 {
