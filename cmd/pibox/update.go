@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -141,6 +143,13 @@ func restart(ctx context.Context) error {
 func (a *app) updateAsk(ctx context.Context, req update.Request, stay bool) error {
 	if req.Downgrade || stay {
 		return admin.Errorf(admin.CodeForbidden, "only root may do that").Then("Use sudo.")
+	}
+	if req.From != "" && !strings.Contains(req.From, "://") {
+		path, err := filepath.Abs(req.From) // the daemon has another folder
+		if err != nil {
+			return err
+		}
+		req.From = path
 	}
 	resp, err := a.client().UpdateStart(ctx, admin.UpdateStartRequest{From: req.From})
 	if err != nil {

@@ -57,8 +57,9 @@ func (a *app) updateRequested(ctx context.Context) error {
 		if isTried(err) {
 			return nil
 		}
-		if err != nil {
-			return err
+		if err != nil { // a file that lies there, such as an older one, is no fault of the box
+			a.say("no update: %v", err)
+			return nil
 		}
 		req = update.Request{From: from, Once: true}
 	}

@@ -49,6 +49,9 @@ func (p Place) Find(ctx context.Context) (string, error) {
 
 // Ask leaves a request for Requested, which root's unit calls when the file appears.
 func (p Place) Ask(r Request) error {
+	if err := p.mayAsk(r.From); err != nil {
+		return err
+	}
 	err := writeRun(p.Request, r, nil)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return errNotImage
@@ -87,10 +90,17 @@ func (p Place) Requested() (r Request, there bool, err error) {
 		return r, false, errRequest
 	}
 	r = Request{From: r.From} // an older version is root's alone to choose
-	if isURL(r.From) || slices.Contains(p.Folders, filepath.Dir(filepath.Clean(r.From))) {
-		return r, true, nil
+	err = p.mayAsk(r.From)
+	return r, err == nil, err
+}
+
+// mayAsk tells whether root reads an update from there when the daemon asks.
+func (p Place) mayAsk(from string) error {
+	if isURL(from) || slices.Contains(p.Folders, filepath.Dir(filepath.Clean(from))) {
+		return nil
 	}
-	return r, false, admin.Errorf(admin.CodeInvalid, "%q is in none of the folders for updates (%s)", r.From, strings.Join(p.Folders, ", "))
+	return admin.Errorf(admin.CodeInvalid, "the box takes updates from %s or from a URL, not from %q", strings.Join(p.Folders, ", "), from).
+		Then("Copy the file there, or install it as root.")
 }
 
 var errRequest = errors.New("the request for an update can not be read")

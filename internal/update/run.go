@@ -95,7 +95,9 @@ func (p Place) Install(ctx context.Context, req Request, progress func(Progress)
 	defer func() {
 		status.Running, status.Restart = false, err == nil
 		var known *admin.Error
-		if errors.As(err, &known) {
+		if errors.Is(err, ErrTried) {
+			status = Status{}
+		} else if errors.As(err, &known) {
 			status.Error, status.Next = known.Message, known.Next
 		} else if err != nil {
 			status.Error = err.Error()

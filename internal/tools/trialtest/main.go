@@ -25,8 +25,11 @@ import (
 
 func main() {
 	rounds := flag.Int("rounds", 40, "how often the processes are killed")
-	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of all chance")
+	seed := flag.Uint64("seed", 0, "of all chance; 0: another one each time")
 	flag.Parse()
+	if *seed == 0 {
+		*seed = uint64(time.Now().UnixNano())
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := test(ctx, *rounds, *seed); err != nil {
