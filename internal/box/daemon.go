@@ -201,16 +201,7 @@ func (d *Daemon) once(ctx context.Context) error {
 		_ = st.Close()
 		return err
 	}
-	if err := d.firstAdministrator(s); err != nil {
-		s.closeListeners()
-		_ = st.Close()
-		return err
-	}
-	if err := d.tellHeld(st); err != nil {
-		s.closeListeners()
-		return errors.Join(err, st.Close())
-	}
-	if err := d.mayServe(ctx, StorePath(cfg)); err != nil {
+	if err := d.beforeServing(ctx, s, st); err != nil {
 		s.closeListeners()
 		return errors.Join(err, st.Close())
 	}
@@ -230,6 +221,17 @@ func (d *Daemon) once(ctx context.Context) error {
 		return err
 	}
 	return context.Cause(ctx)
+}
+
+// beforeServing is what has to be done before anybody is served.
+func (d *Daemon) beforeServing(ctx context.Context, s *service, st *store.Store) error {
+	if err := d.mayServe(ctx, StorePath(d.config())); err != nil {
+		return err
+	}
+	if err := d.firstAdministrator(s); err != nil {
+		return err
+	}
+	return d.tellHeld(st)
 }
 
 // overview is what status tells also while a port is taken.
