@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pibox/internal/admin"
 	"pibox/internal/config"
 	"pibox/internal/update"
 )
@@ -64,7 +65,9 @@ func (a *app) updateRequested(ctx context.Context) error {
 		req = update.Request{From: from, Once: true}
 	}
 	m, err := p.Install(ctx, req, nil)
-	if !asked && isTried(err) {
+	var known *admin.Error
+	if !asked && (isTried(err) || errors.As(err, &known)) {
+		a.say("no update: %v", err)
 		return nil
 	}
 	if err != nil {

@@ -31,6 +31,9 @@ func (d *Daemon) UpdateStart(ctx context.Context, req admin.UpdateStartRequest) 
 	if d.unconfirmed() {
 		return resp, admin.Errorf(admin.CodeBusy, "the box is trying an update").Then("Wait until that is over; it takes a few minutes.")
 	}
+	if now, _, err := d.place.Status(); err == nil && now.Running {
+		return resp, admin.Errorf(admin.CodeBusy, "an update is being installed already").Then("'pibox update --status' tells how far it is.")
+	}
 	if resp, err = d.UpdateCheck(ctx, admin.UpdateCheckRequest(req)); err != nil {
 		return resp, err
 	}

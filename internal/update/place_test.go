@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -346,5 +347,18 @@ func TestCheckStopsWithItsContext(t *testing.T) {
 	cancel()
 	if _, err := s.Install(ctx, Request{From: s.update("x.update", 5, 20)}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+}
+
+// One that was killed does not seem to go on for ever.
+func TestStatusOfOneThatWasKilled(t *testing.T) {
+	s := newSystem(t)
+	for age, running := range map[time.Duration]bool{time.Minute: true, silence + time.Minute: false} {
+		if err := writeRun(s.statusPath(), Status{Running: true, At: time.Now().Add(-age)}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if st, _, err := s.Status(); err != nil || st.Running != running || (st.Error == "") != running {
+			t.Errorf("%v old: %+v, %v", age, st, err)
+		}
 	}
 }

@@ -43,8 +43,14 @@ func (p Place) statusPath() string { return filepath.Join(p.RunDir, "status.json
 // Status reads what a running Install, or the last one since the start, tells.
 func (p Place) Status() (s Status, there bool, err error) {
 	there, err = readJSON(p.statusPath(), &s)
+	if s.Running && time.Since(s.At) > silence {
+		s.Running, s.Error = false, "it ended in the midst of it"
+	}
 	return s, there, err
 }
+
+// silence is longer than a running Install says nothing, also when a server makes it wait.
+const silence = 20 * time.Minute
 
 // ErrTried: the update was tried before.
 var ErrTried = errors.New("this update was tried before")
