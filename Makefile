@@ -32,7 +32,7 @@ goarch = GOOS=linux GOARCH=$(patsubst armv%,arm,$(1)) GOARM=$(patsubst armv%,%,$
 
 .PHONY: help
 help: ## show these targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
 .PHONY: run
 run: build ## start a family server on this machine
@@ -102,6 +102,19 @@ DISK   ?= card
 torture: build ## cut its power ROUNDS (200) times under load, and in MOVES (200) moves (SEED, DISK): nothing may be lost
 	$(GO) run ./internal/tools/torture -pibox bin/pibox -rounds $(ROUNDS) -seed $(SEED) -disk $(DISK)
 	$(GO) run ./internal/tools/torture -pibox bin/pibox -moves -rounds $(MOVES) -seed $(SEED) -disk $(DISK)
+
+# Debian's u-boot and kernel are kept here. raspi3b starts slowly: the cases with a trial are enough.
+SLOTCACHE ?= $(HOME)/.cache/pibox-slot-test
+.PHONY: slot-test
+slot-test: ## boot small cards under QEMU: which root slot is taken, and what is left in the slots' state
+	internal/tools/slottest/setup.sh $(SLOTCACHE)
+	$(GO) run ./internal/tools/slottest -debian $(SLOTCACHE)
+	$(GO) run ./internal/tools/slottest -debian $(SLOTCACHE) -machine raspi3b -case trial
+
+TRIALS ?= 40
+.PHONY: trial-test
+trial-test: ## play the trial of an update with real daemons, and kill them TRIALS (40) times (SEED)
+	$(GO) run ./internal/tools/trialtest -rounds $(TRIALS) -seed $(SEED)
 
 SOAKTIME ?= 30m
 BOXES    ?= 1

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,6 +78,7 @@ func runScripts(t *testing.T, dir, configuration string) {
 			e.Setenv("PIBOX_UNDER_TEST", os.Getenv("PIBOX_UNDER_TEST"))
 			e.Setenv("PIBOX_TEST", os.Getenv("PIBOX_TEST"))
 			e.Values[running{}] = new(*server)
+			e.Setenv("GOARCH", runtime.GOARCH)
 			e.Setenv("GORACE", "atexit_sleep_ms=1") // else every command takes a second under -race
 			return os.WriteFile(filepath.Join(e.WorkDir, "pibox.toml"), []byte(configuration), 0o600)
 		},
@@ -86,6 +90,7 @@ func runScripts(t *testing.T, dir, configuration string) {
 			"mode":   cmdMode,
 			"store":  cmdStore,
 			"looks":  cmdLooks,
+			"sized":  cmdSized,
 		},
 	})
 }
@@ -217,6 +222,13 @@ func cmdLooks(ts *testscript.TestScript, _ bool, args []string) {
 	path := ts.MkAbs("pibox.toml")
 	text := ts.ReadFile(path) + fmt.Sprintf("[backup]\nrestore_from = [%q]\n", ts.MkAbs(args[0]))
 	ts.Check(os.WriteFile(path, []byte(text), 0o600))
+}
+
+// cmdSized makes a file of so many bytes: sized root.img 40960.
+func cmdSized(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), bytes.Repeat([]byte("pibox"), (n+4)/5)[:n], 0o600))
 }
 
 // cmdMode wants a file's permissions: mode 600 backup.db.

@@ -6,6 +6,7 @@ import (
 
 	"pibox/internal/box"
 	"pibox/internal/config"
+	"pibox/internal/update"
 )
 
 // program is what stands behind the commands that do not talk to a running one.
@@ -19,4 +20,6 @@ type program interface {
 	Restore(ctx context.Context, cfg config.Config, in box.Source) (box.Restored, error)
 	// Fetch is box.Fetch.
 	Fetch(ctx context.Context, cfg config.Config, req box.FetchRequest) (box.Restored, error)
+	// Place is where the card's system has its parts.
+	Place() update.Place
 }

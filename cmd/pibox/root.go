@@ -85,6 +85,7 @@ func (a *app) root() *cobra.Command {
 		exportCmd(a),
 		importCmd(a),
 		transferCmd(a),
+		updateCmd(a),
 		configCmd(a),
 		cardCmd(a),
 		versionCmd(a),

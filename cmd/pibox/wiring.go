@@ -11,6 +11,7 @@ import (
 
 	"pibox/internal/box"
 	"pibox/internal/config"
+	"pibox/internal/update"
 )
 
 // wired is the program: internal/box behind the commands.
@@ -32,6 +33,8 @@ func (wired) Restore(ctx context.Context, cfg config.Config, in box.Source) (box
 func (wired) Fetch(ctx context.Context, cfg config.Config, req box.FetchRequest) (box.Restored, error) {
 	return box.Fetch(ctx, cfg, req)
 }
+
+func (wired) Place() update.Place { return update.Place{}.Defaults() }
 
 // newLog logs to standard error. The journal of systemd stamps each line itself.
 func newLog(cfg config.Log) *slog.Logger {

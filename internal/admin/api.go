@@ -80,6 +80,7 @@ type API interface {
 	Import(ctx context.Context, req ImportRequest, r io.Reader) (ImportResponse, error)
 	BackupAPI
 	TransferAPI
+	UpdateAPI
 }
 
 // UserAddRequest asks for a new account.

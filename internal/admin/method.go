@@ -36,6 +36,10 @@ const (
 	methodTransferOffer    = "transfer.offer"
 	methodTransferWithdraw = "transfer.withdraw"
 	methodTransferReopen   = "transfer.reopen"
+
+	methodUpdateCheck  = "update.check"
+	methodUpdateStart  = "update.start"
+	methodUpdateStatus = "update.status"
 )
 
 // Method is one row of the server's table.
@@ -76,6 +80,9 @@ func Methods(api API) []Method {
 		Call(methodTransferOffer, api.TransferOffer),
 		Call(methodTransferWithdraw, api.TransferWithdraw),
 		Call(methodTransferReopen, api.TransferReopen),
+		Call(methodUpdateCheck, api.UpdateCheck),
+		Call(methodUpdateStart, api.UpdateStart),
+		Call(methodUpdateStatus, api.UpdateStatus),
 	}
 }
 

@@ -35,6 +35,7 @@ const (
 	childDone    = 0
 	childFailed  = 1
 	childDamaged = 65 // EX_DATAERR of sysexits(3)
+	childNewer   = 66
 )
 
 // childStack bounds the stack, in bytes: pages that refer to themselves must not take all memory.
@@ -50,6 +51,9 @@ func Child(args []string, out, errs io.Writer) int {
 	case errors.Is(err, store.ErrDamaged):
 		fmt.Fprintln(errs, err)
 		return childDamaged
+	case errors.Is(err, store.ErrNewer):
+		fmt.Fprintln(errs, err)
+		return childNewer
 	}
 	fmt.Fprintln(errs, err)
 	return childFailed
@@ -69,7 +73,8 @@ func childWork(args []string, out io.Writer) error {
 	return fmt.Errorf("%q is no work for a child process", args)
 }
 
-// CheckStore reads a database or a backup whole in a child process, without changing it. The error is store.ErrDamaged where it can not be used.
+// CheckStore reads a database or a backup whole in a child process, without changing it. The error is store.ErrDamaged where it can not be used,
+// store.ErrNewer where a newer version can.
 func CheckStore(ctx context.Context, path string) error {
 	_, err := runChild(ctx, ChildCheck, path)
 	return err
@@ -93,6 +98,12 @@ func summarize(said string, err error) (sum store.Summary, _ error) {
 	return sum, json.Unmarshal([]byte(said), &sum)
 }
 
+// newerError is store.ErrNewer in the words of a child.
+type newerError struct{ text string }
+
+func (e newerError) Error() string { return e.text }
+func (e newerError) Unwrap() error { return store.ErrNewer }
+
 func runChild(ctx context.Context, args ...string) (said string, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -112,6 +123,8 @@ func runChild(ctx context.Context, args ...string) (said string, err error) {
 		return "", err
 	case ended.ExitCode() == childFailed:
 		return "", errors.New(strings.TrimSpace(errs.String()))
+	case ended.ExitCode() == childNewer:
+		return "", newerError{strings.TrimSpace(errs.String())}
 	}
 	return "", store.ErrDamaged
 }

@@ -14,12 +14,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pibox/internal/admin"
 	"pibox/internal/config"
 	"pibox/internal/health"
 	"pibox/internal/store"
+	"pibox/internal/update"
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/accounts"
 )
@@ -51,6 +53,9 @@ type Daemon struct {
 
 	importing sync.Mutex // one import at a time
 
+	place   update.Place
+	waiting atomic.Bool // for the confirmation of a system that is tried
+
 	mu      sync.Mutex
 	service *service // nil while it does not serve
 	known   overview // while it does not serve: what was found in the store
@@ -62,6 +67,7 @@ const maxPause = time.Minute
 func NewDaemon(cfg config.Config, version string, log *slog.Logger, out io.Writer) *Daemon {
 	return &Daemon{
 		cfg: cfg, version: version, log: log, out: out, started: time.Now(), pause: time.Second, health: health.New(time.Now, version, log),
+		place: update.Place{}.Defaults(),
 	}
 }
 
@@ -183,6 +189,7 @@ func (d *Daemon) once(ctx context.Context) error {
 	st, err := store.Open(StorePath(cfg), store.Options{
 		Log: d.log, Reserve: int64(cfg.Store.Reserve), QueueBytes: int64(cfg.Store.QueueBytes),
 		OnFailure: func(err error) { cancel(fmt.Errorf("the store failed: %w", err)) },
+		WayBack:   d.unconfirmed(),
 	})
 	if err != nil {
 		return err
@@ -198,12 +205,7 @@ func (d *Daemon) once(ctx context.Context) error {
 		_ = st.Close()
 		return err
 	}
-	if err := d.firstAdministrator(s); err != nil {
-		s.closeListeners()
-		_ = st.Close()
-		return err
-	}
-	if err := d.tellHeld(st); err != nil {
+	if err := d.beforeServing(ctx, s, st); err != nil {
 		s.closeListeners()
 		return errors.Join(err, st.Close())
 	}
@@ -224,6 +226,17 @@ func (d *Daemon) once(ctx context.Context) error {
 		return err
 	}
 	return context.Cause(ctx)
+}
+
+// beforeServing is what has to be done before anybody is served.
+func (d *Daemon) beforeServing(ctx context.Context, s *service, st *store.Store) error {
+	if err := d.mayServe(ctx, StorePath(d.config())); err != nil {
+		return err
+	}
+	if err := d.firstAdministrator(s); err != nil {
+		return err
+	}
+	return d.tellHeld(st)
 }
 
 // overview is what status tells also while a port is taken.
@@ -263,6 +276,9 @@ func (d *Daemon) tryStore(ctx context.Context) error {
 		return nil // Open says why not
 	}
 	err = CheckStore(ctx, path)
+	if errors.Is(err, store.ErrNewer) {
+		err = d.takeBefore(ctx, path, err)
+	}
 	if errors.Is(err, store.ErrDamaged) {
 		return fmt.Errorf("the database %s is damaged: stop the box, then `pibox restore FILE --replace`", path)
 	}

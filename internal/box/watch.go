@@ -20,6 +20,7 @@ func (d *Daemon) watch(ctx context.Context) {
 		d.watchDisk()
 		d.watchCertificates()
 		d.watchKeys()
+		d.watchUpdate()
 		select {
 		case <-ctx.Done():
 			return

@@ -43,8 +43,8 @@ func boltOptions() *bolt.Options {
 	return o
 }
 
-// Open opens the store's file, or makes it. A file of an older schema is migrated in one transaction; a newer or
-// foreign one is refused unchanged.
+// Open opens the store's file, or makes it. A file of an older schema is migrated in one transaction, and a copy of it stays beside
+// until DropBefore; a newer (ErrNewer) or foreign one is refused unchanged.
 func Open(path string, opt Options) (*Store, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
@@ -66,7 +66,7 @@ func Open(path string, opt Options) (*Store, error) {
 			return nil, explain(path, err)
 		}
 	}
-	db, err := openFile(path)
+	db, err := openFile(path, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func openFile(path string) (*bolt.DB, error) {
+func openFile(path string, opt Options) (*bolt.DB, error) {
 	if err := notEmpty(path); err != nil {
 		return nil, explain(path, err)
 	}
@@ -148,7 +148,7 @@ func openFile(path string) (*bolt.DB, error) {
 	if err != nil {
 		return nil, explain(path, err)
 	}
-	if err := upgrade(db); err != nil {
+	if err := upgrade(db, opt); err != nil {
 		_ = db.Close()
 		return nil, explain(path, err)
 	}
@@ -164,8 +164,8 @@ func notEmpty(path string) error {
 	return err
 }
 
-// upgrade brings the file to this version's schema, in one transaction.
-func upgrade(db *bolt.DB) error {
+// upgrade brings the file to this version's schema, in one transaction, and keeps a copy of what it was.
+func upgrade(db *bolt.DB, opt Options) error {
 	var have int
 	if err := db.View(func(b *bolt.Tx) (err error) {
 		have, err = schemaOf(b)
@@ -175,6 +175,9 @@ func upgrade(db *bolt.DB) error {
 	}
 	if have == len(migrations) {
 		return nil
+	}
+	if err := keepBefore(db, have, opt); err != nil {
+		return err
 	}
 	return db.Update(func(b *bolt.Tx) error { return migrate(b, have) })
 }

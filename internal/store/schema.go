@@ -28,6 +28,9 @@ func createTables(b *bolt.Tx, names []string) error {
 	return nil
 }
 
+// ErrNewer: the file has a schema that this version does not know.
+var ErrNewer = errors.New("it was written by a newer pibox")
+
 var errForeign = errors.New("this is a bbolt file, but not a pibox store")
 
 func schemaOf(b *bolt.Tx) (int, error) {
@@ -40,8 +43,8 @@ func schemaOf(b *bolt.Tx) (int, error) {
 		return 0, errForeign
 	}
 	if have > len(migrations) {
-		return 0, fmt.Errorf("the file has schema %d, this pibox knows up to %d: it was written by a newer pibox; install that version again, or restore a backup of this one",
-			have, len(migrations))
+		return 0, fmt.Errorf("the file has schema %d, this pibox knows up to %d: %w; install that version again, or restore a backup of this one",
+			have, len(migrations), ErrNewer)
 	}
 	return have, nil
 }

@@ -38,6 +38,8 @@ type Options struct {
 	QueueBytes int64
 	// OnFailure is told when a write or sync failed, from any goroutine. The store is unusable from then on: it is to be closed and opened again.
 	OnFailure func(err error)
+	// WayBack refuses to migrate a file of which no copy can be kept for want of space.
+	WayBack bool
 	// FreeSpace tells the free bytes of the file system that holds path. Default: statfs.
 	FreeSpace func(path string) (int64, error)
 	// OnStep is told of each step of the committer, from its goroutine, so that tests can end the process there. May be nil.
