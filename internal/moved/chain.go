@@ -73,8 +73,9 @@ func (m *Moved) withdraw(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID, c s
 	if c.PreApproved {
 		item.Approved = false
 	}
+	unsent := asked && (c.Unsent || m.outbox.dropRequest(tx, account.String(), who.String())) // before the roster's change drops it
 	m.needs.Roster.Put(tx, out, account, who, item)
-	if asked {
+	if asked && !unsent {
 		m.outbox.Send(tx, out, "unsubscribe", account, who)
 	}
 }

@@ -152,7 +152,7 @@ func (m *Moved) begin(tx *store.Tx, out *xmpp.Out, job store.MoveJob, opt StartO
 func askAgain(tx *store.Tx, job store.MoveJob) {
 	for key, c := range store.MoveContacts.All(tx, job.New) {
 		if c.Unsure && c.Step == store.StepAsked {
-			c.Unsure, c.Step, c.Since = false, store.StepWaiting, time.Now().UTC()
+			c.Unsure, c.Unsent, c.Step, c.Since = false, false, store.StepWaiting, time.Now().UTC()
 			store.MoveContacts.Put(tx, key, c)
 		}
 	}

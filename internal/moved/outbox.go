@@ -24,6 +24,7 @@ type Outbox struct {
 
 	mu      sync.Mutex
 	lanes   map[lane]*laneState
+	flights flights
 	stopped bool
 }
 
@@ -54,7 +55,7 @@ const (
 )
 
 func newOutbox(r *xmpp.Router, opt Options) *Outbox {
-	return &Outbox{r: r, log: opt.Log, retryMin: opt.RetryMin, retryMax: opt.RetryMax, lanes: map[lane]*laneState{}}
+	return &Outbox{r: r, log: opt.Log, retryMin: opt.RetryMin, retryMax: opt.RetryMax, lanes: map[lane]*laneState{}, flights: newFlights()}
 }
 
 // Send sends a subscription stanza with these children, durably where it leaves the box. A local recipient's side changes in the same transaction.
@@ -77,6 +78,7 @@ func (o *Outbox) Send(tx *store.Tx, out *xmpp.Out, typ string, from, to xmpp.JID
 		l, lost := lane{from.Domain, to.Domain}, o.lost()
 		o.mu.Lock()
 		o.lane(l) // the stanza may come back at once
+		o.flights.begin(st.ID, seq, lost)
 		o.mu.Unlock()
 		o.r.Send(st)
 		o.sent(l, seq, lost)
@@ -121,16 +123,7 @@ func (o *Outbox) supersede(tx *store.Tx, account, contact xmpp.JID, now store.Ro
 				continue
 			}
 		}
-		store.Outbox.Delete(tx, key)
-	}
-}
-
-// dropRequest ends the attempts for a subscription request.
-func (o *Outbox) dropRequest(tx *store.Tx, from, to string) {
-	for key, e := range store.Outbox.All(tx) {
-		if st, err := xmpp.ParseStanza(e.Stanza); err == nil && e.From == from && e.To == to && st.Type == "subscribe" {
-			store.Outbox.Delete(tx, key)
-		}
+		o.drop(tx, key, st)
 	}
 }
 
@@ -151,6 +144,7 @@ func (o *Outbox) bounced(rq *xmpp.Request) (drop bool, err error) {
 		!strings.HasPrefix(rq.ID, outboxID) {
 		return false, nil
 	}
+	lost := o.lost()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s := o.lanes[lane{rq.To.Domain, rq.From.Domain}]
@@ -158,6 +152,7 @@ func (o *Outbox) bounced(rq *xmpp.Request) (drop bool, err error) {
 		return false, nil
 	}
 	s.refused = true
+	o.flights.back(rq.ID, lost)
 	return true, nil
 }
 
@@ -251,9 +246,8 @@ func (o *Outbox) stop() {
 // gets between.
 func (o *Outbox) resend(l lane) {
 	o.r.Submit(64, func(tx *store.Tx, out *xmpp.Out) error {
-		var seqs []uint64
+		var seqs, over []uint64
 		var again []*xmpp.Stanza
-		old := 0
 		if store.Held(tx) {
 			return nil // start is called when it is not any more
 		}
@@ -266,19 +260,21 @@ func (o *Outbox) resend(l lane) {
 			if time.Since(e.Queued) > giveUp {
 				store.Outbox.Delete(tx, key)
 				o.gaveUp(tx, out, e)
-				old++
+				over = append(over, store.SeqOf(key))
 				continue
 			}
 			st, err := xmpp.ParseStanza(e.Stanza)
 			if err != nil {
 				return err
 			}
+			o.again(st.ID)
 			seqs, again = append(seqs, store.SeqOf(key)), append(again, st)
 		}
 		out.After(func() {
-			if old > 0 {
-				o.log.Warn("outbox: gave up", "domain", l.to, "stanzas", old)
+			if len(over) > 0 {
+				o.log.Warn("outbox: gave up", "domain", l.to, "stanzas", len(over))
 			}
+			o.landed(over)
 			o.sendAgain(l, seqs, again)
 		})
 		return nil
@@ -301,6 +297,7 @@ func (o *Outbox) sendAgain(l lane, seqs []uint64, again []*xmpp.Stanza) {
 	switch {
 	case len(again) == 0:
 	case o.r.IsLocal(l.to): // a domain of this box by now
+		o.landed(seqs)
 		o.forget(seqs)
 	default:
 		o.ping(l)
@@ -343,6 +340,7 @@ func (o *Outbox) answered(l lane, covered []uint64) bool {
 	if len(s.sent) > 0 {
 		o.plan(l, settle, o.ping)
 	}
+	o.flights.landed(covered)
 	o.forget(covered)
 	return true
 }

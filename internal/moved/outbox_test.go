@@ -35,7 +35,9 @@ func (l *lossy) Send(st *xmpp.Stanza) {
 	defer l.mu.Unlock()
 	switch {
 	case st.Kind == xmpp.Presence && l.away:
+		l.mu.Unlock()
 		l.r.Bounce(st, xmpp.Errorf("remote-server-timeout", ""))
+		l.mu.Lock()
 	case st.Kind == xmpp.Presence:
 		l.got[st.Type+" "+st.To.String()]++
 	case st.HasChild("urn:xmpp:ping", "ping"):

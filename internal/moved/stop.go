@@ -46,9 +46,8 @@ func (m *Moved) Cancel(new xmpp.JID) (did Cancelled, err error) {
 			case c.Step == store.StepAsked && !unsent, c.Step == store.StepTold:
 				did.Asked = append(did.Asked, who.String())
 			case c.Step == store.StepAsked:
-				c.Unsure = true
+				c.Unsure, c.Unsent = true, m.outbox.dropRequest(tx, job.New, who.String())
 				store.MoveContacts.Put(tx, store.Key(job.New, who.String()), c)
-				m.outbox.dropRequest(tx, job.New, who.String())
 				did.Stopped = append(did.Stopped, who.String())
 			case open(c.Step):
 				did.Stopped = append(did.Stopped, who.String())

@@ -3,6 +3,8 @@ package xmpp
 import (
 	"sync"
 	"time"
+
+	"mellium.im/xmpp/stanza"
 )
 
 // Ask is a question of the box to somebody: an IQ request.
@@ -11,7 +13,8 @@ type Ask struct {
 	Type     string // get or set
 	Payload  []byte
 	Timeout  time.Duration
-	// Done gets the reply, with the peer it came from, or nil when the time ran out. It must not block.
+	// Done gets the reply, with the peer it came from, or nil when the time ran out. One of our own side's has no peer: that it could not be
+	// delivered. It must not block.
 	Done func(reply *Request)
 }
 
@@ -35,14 +38,24 @@ type asks struct {
 func (r *Router) Ask(a Ask) {
 	id := randomName()
 	k := askKey{id, a.To, a.From}
+	st := Make(NewXML("iq").Attr("type", a.Type).Attr("id", id).Attr("from", jidAttr(a.From)).Attr("to", jidAttr(a.To)).Raw(a.Payload).Bytes())
 	r.asks.mu.Lock()
 	r.asks.waiting[k] = &ask{done: a.Done, timer: time.AfterFunc(a.Timeout, func() {
 		if w := r.asks.take(k); w != nil {
-			w.done(nil)
+			w.done(r.late(st))
 		}
 	})}
 	r.asks.mu.Unlock()
-	r.Send(Make(NewXML("iq").Attr("type", a.Type).Attr("id", id).Attr("from", jidAttr(a.From)).Attr("to", jidAttr(a.To)).Raw(a.Payload).Bytes()))
+	r.Send(st)
+}
+
+// late is what is known of a question whose time ran out. One that still waits to leave is not asked any more: nobody would hear the answer.
+func (r *Router) late(st *Stanza) *Request {
+	if r.Recall(st) == 0 {
+		return nil
+	}
+	e := Errorf(stanza.RemoteServerTimeout, "no connection to %s could be made", st.To.Domain)
+	return &Request{Stanza: st.Failure(e), Router: r}
 }
 
 func (a *asks) take(k askKey) *ask {

@@ -86,6 +86,14 @@ type Peer struct {
 // Remote carries stanzas to other servers. Send never blocks; what can not be delivered comes back through Router.Bounce.
 type Remote interface{ Send(st *Stanza) }
 
+// RecallingRemote is a Remote that takes back what it has not written yet.
+type RecallingRemote interface {
+	Remote
+	// Recall takes the copies of a stanza that is not stored out of what waits; they do not come back. It tells how many there were of which nothing
+	// has left the box. It never blocks, and may be called within a transaction.
+	Recall(st *Stanza) int
+}
+
 // DurableRemote is a Remote that gets stored stanzas (Stanza.Seq) to other servers across links and runs.
 type DurableRemote interface {
 	Remote
@@ -172,6 +180,14 @@ func (r *Router) SetRemote(rm Remote) { r.remote = rm }
 
 // Remote is how other servers are reached; nil before SetRemote.
 func (r *Router) Remote() Remote { return r.remote }
+
+// Recall takes back what was sent to another server and is not written yet; see RecallingRemote.
+func (r *Router) Recall(st *Stanza) int {
+	if rm, ok := r.remote.(RecallingRemote); ok {
+		return rm.Recall(st)
+	}
+	return 0
+}
 
 // Domains are the domains of this box; the first is the main one.
 func (r *Router) Domains() []string { return r.domains }

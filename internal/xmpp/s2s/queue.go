@@ -96,6 +96,29 @@ func (s *Server) enqueue(p pair, st *xmpp.Stanza) *xmpp.StanzaError {
 	return nil
 }
 
+// Recall implements [xmpp.RecallingRemote].
+func (s *Server) Recall(st *xmpp.Stanza) (unsent int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.links[pair{st.From.Domain, st.To.Domain}]
+	if l == nil {
+		return 0
+	}
+	back := s.drain(l, func(it item) *xmpp.StanzaError {
+		if q := it.st; it.stored() || q.Kind != st.Kind || q.ID != st.ID || q.Type != st.Type || q.From != st.From || q.To != st.To {
+			return nil
+		}
+		return l.failure.stanzaError(l.pair.remote)
+	})
+	for _, b := range back {
+		if !b.again {
+			unsent++
+		}
+	}
+	s.rest(l)
+	return unsent
+}
+
 func tooMany() *xmpp.StanzaError {
 	return xmpp.Errorf(stanza.ResourceConstraint, "too many other servers at the same time")
 }
