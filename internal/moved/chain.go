@@ -47,17 +47,41 @@ func (m *Moved) adopt(tx *store.Tx, out *xmpp.Out, job store.MoveJob) (store.Mov
 		if err != nil {
 			return job, err
 		}
-		m.withdraw(tx, out, old, who, c)
-		c.Claim = cmp.Or(c.Claim, before.Old)
-		store.MoveContacts.Put(tx, store.Key(job.New, who.String()), store.MoveContact{
-			Sub: c.Sub, Ask: c.Ask, Name: c.Name, Groups: c.Groups, Pending: c.Pending, Claim: c.Claim, From: c.From, Since: time.Now().UTC(),
-		})
-		c.Step, c.Since, c.Failure = store.StepDropped, time.Now().UTC(), "told again from "+job.New
+		next, stays := m.handedOn(tx, old, who, c)
+		c.Since, c.Failure = time.Now().UTC(), ""
+		if stays {
+			next.Claim = cmp.Or(c.Claim, before.Old)
+			m.withdraw(tx, out, old, who, c)
+			store.MoveContacts.Put(tx, store.Key(job.New, who.String()), next)
+			c.Failure = "told again from " + job.New
+		}
+		c.Step = store.StepDropped
 		store.MoveContacts.Put(tx, key, c)
 	}
 	before.State, before.Ended = store.MoveDone, time.Now().UTC()
 	store.MoveJobs.Put(tx, job.Old, before)
 	return job, nil
+}
+
+// handedOn is a contact of A as B's own move takes him over; false where the owner removed him at B. What the owner decided there since stays decided:
+// a request that he denied is not shown again, whom he does not want to be seen by is not let in, and names are his.
+func (m *Moved) handedOn(tx *store.Tx, b, who xmpp.JID, c store.MoveContact) (next store.MoveContact, stays bool) {
+	next = store.MoveContact{Sub: c.Sub, Ask: c.Ask, Name: c.Name, Groups: c.Groups, Pending: c.Pending, From: c.From, Since: time.Now().UTC()}
+	item, listed := m.needs.Roster.Item(tx, b, who)
+	if !listed {
+		return next, c.Step == store.StepWaiting && !c.Entered
+	}
+	next.Name, next.Groups = item.Name, item.Groups
+	if c.PreApproved && !item.Approved && !item.Sub.From() {
+		next.Sub = store.With(c.Sub.To(), false)
+	}
+	if c.Carried {
+		next.Pending = nil
+		if p, ok := store.Pending.Get(tx, store.Key(b.String(), who.String())); ok && !p.Verifying {
+			next.Pending = p.Stanza
+		}
+	}
+	return next, true
 }
 
 // withdraw takes back what a contact was asked and has not answered, so that no question is left with him.
