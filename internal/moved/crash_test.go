@@ -30,6 +30,7 @@ type scenario struct {
 	domains  []string
 	old, new string
 	want     []string // what is stored in the end
+	away     int      // so many questions of each life get no answer from the old home
 }
 
 const romeo = "romeo@montague.example"
@@ -37,20 +38,23 @@ const romeo = "romeo@montague.example"
 var scenarios = []scenario{
 	{"both elsewhere", []string{"montague.example"}, "juliet@im.example.net", "juliet@capulet.example", []string{
 		romeo + `: juliet@capulet.example both "Jule"; juliet@im.example.net to "Jule"`,
-	}},
+	}, 0},
+	{"the old home is away for a while", []string{"montague.example"}, "juliet@im.example.net", "juliet@capulet.example", []string{
+		romeo + `: juliet@capulet.example both "Jule"; juliet@im.example.net to "Jule"`,
+	}, 3},
 	{"new here", []string{"montague.example"}, "juliet@im.example.net", "juliet@montague.example", []string{
 		"juliet@montague.example: romeo@montague.example both",
 		romeo + `: juliet@im.example.net to "Jule"; juliet@montague.example both "Jule"`,
-	}},
+	}, 0},
 	{"old here", []string{"montague.example"}, "juliet@montague.example", "juliet@capulet.example", []string{
 		`juliet@montague.example: romeo@montague.example from`,
 		romeo + `: juliet@capulet.example both "Jule"; juliet@montague.example to "Jule"`,
-	}},
+	}, 0},
 	{"both here", []string{"montague.example", "capulet.example"}, "juliet@montague.example", "juliet@capulet.example", []string{
 		"juliet@capulet.example: romeo@montague.example both",
 		`juliet@montague.example: romeo@montague.example from`,
 		romeo + `: juliet@capulet.example both "Jule"; juliet@montague.example to "Jule"`,
-	}},
+	}, 0},
 }
 
 const (
@@ -115,6 +119,8 @@ type play struct {
 	log *os.File
 	r   *xmpp.Router
 	mu  sync.Mutex
+
+	asked int // questions to the old home in this life
 }
 
 func live(t *testing.T, s scenario, dir string, end ending) {
@@ -237,6 +243,7 @@ func (p *play) Send(st *xmpp.Stanza) {
 	switch {
 	case st.Kind == xmpp.IQ && st.HasChild("urn:xmpp:ping", "ping"):
 		reply = "<iq type='result' id='" + st.ID + "' from='" + st.To.String() + "' to='" + st.From.String() + "'/>"
+	case st.Kind == xmpp.IQ && st.To.String() == p.s.old && p.away():
 	case st.Kind == xmpp.IQ && st.To.String() == p.s.old && st.Type == "get":
 		reply = "<iq type='error' id='" + st.ID + "' from='" + p.s.old + "' to='" + st.From.String() + "'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>xmpp:" + p.s.new + "</gone></error></iq>"
 	case st.Type == "subscribe":
@@ -245,6 +252,14 @@ func (p *play) Send(st *xmpp.Stanza) {
 	if reply != "" {
 		go p.r.FromPeer(p.peer(st.To.String()), xmpp.Make([]byte(reply)))
 	}
+}
+
+// away tells whether the old home has no power when it is asked.
+func (p *play) away() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked++
+	return p.asked <= p.s.away
 }
 
 // outlet is a client: it answers pings.

@@ -1,6 +1,7 @@
 package moved
 
 import (
+	"slices"
 	"time"
 
 	"pibox/internal/xmpp"
@@ -16,12 +17,13 @@ type limits struct {
 type grant struct {
 	at       time.Time
 	new, old xmpp.JID
+	again    bool // the one before had no answer: its sender did nothing
 }
 
 const window = time.Hour
 
-// allow tells whether another question is within the limits. One within the box costs nobody anything.
-func (l *limits) allow(now time.Time, k claimKey, local func(domain string) bool) bool {
+// allow tells whether another question is within the limits; again, one that had no answer. One within the box costs nobody anything.
+func (l *limits) allow(now time.Time, k claimKey, again bool, local func(domain string) bool) bool {
 	if local(k.new.Domain) && local(k.old.Domain) {
 		return true
 	}
@@ -30,24 +32,34 @@ func (l *limits) allow(now time.Time, k claimKey, local func(domain string) bool
 	}
 	sender, from, asked := 0, 0, 0
 	for _, g := range l.log {
-		if g.new == k.new {
+		if g.new == k.new && !g.again {
 			sender++
 		}
-		if g.new.Domain == k.new.Domain || g.old.Domain == k.new.Domain {
+		if g.new.Domain == k.new.Domain && !g.again || g.old.Domain == k.new.Domain {
 			from++
 		}
-		if g.new.Domain == k.old.Domain || g.old.Domain == k.old.Domain {
+		if g.new.Domain == k.old.Domain && !g.again || g.old.Domain == k.old.Domain {
 			asked++
 		}
 	}
-	return sender < l.perSender && len(l.log) < l.total &&
-		(from < l.perDomain || local(k.new.Domain)) && (asked < l.perDomain || local(k.old.Domain))
+	return (again || sender < l.perSender) && len(l.log) < l.total &&
+		(again || from < l.perDomain || local(k.new.Domain)) && (asked < l.perDomain || local(k.old.Domain))
 }
 
 // take counts a question that leaves the box, or that somebody elsewhere makes it ask.
-func (l *limits) take(now time.Time, k claimKey, local func(domain string) bool) {
+func (l *limits) take(now time.Time, k claimKey, again bool, local func(domain string) bool) {
 	if local(k.new.Domain) && local(k.old.Domain) {
 		return
 	}
-	l.log = append(l.log, grant{now, k.new, k.old})
+	l.log = append(l.log, grant{now, k.new, k.old, again})
+}
+
+// giveBack takes back that a question was counted.
+func (l *limits) giveBack(k claimKey) {
+	for i, g := range slices.Backward(l.log) {
+		if g.new == k.new && g.old == k.old {
+			l.log = slices.Delete(l.log, i, i+1)
+			return
+		}
+	}
 }

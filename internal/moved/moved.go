@@ -150,6 +150,8 @@ type Moved struct {
 
 	mu      sync.Mutex
 	running map[claimKey]*query
+	homes   map[string]*home // by domain, while claims wait for them
+	asking  int              // questions under way, or whose outcome is being written
 	limits  limits
 	runs    map[xmpp.JID]*run // by new address
 	closing *time.Timer
@@ -162,7 +164,7 @@ type Moved struct {
 // Register hangs Moved on the router. Call Start when the router can send.
 func Register(r *xmpp.Router, needs Needs, opt Options) *Moved {
 	opt.defaults()
-	m := &Moved{r: r, opt: opt, needs: needs, running: map[claimKey]*query{}, runs: map[xmpp.JID]*run{}}
+	m := &Moved{r: r, opt: opt, needs: needs, running: map[claimKey]*query{}, homes: map[string]*home{}, runs: map[xmpp.JID]*run{}}
 	m.steps = append([]Step{{"contents", true, m.copyContents}, {"archive", true, m.inherit}, {"bookmarks", false, m.moveBookmarks}}, opt.Steps...)
 	m.limits = limits{perSender: opt.PerSender, perDomain: opt.PerDomain, total: opt.Total}
 	m.outbox = newOutbox(r, opt)
@@ -201,9 +203,7 @@ func (m *Moved) Start() error {
 	for account, at := range delayed {
 		m.serveAt(account, at)
 	}
-	for _, k := range waiting {
-		m.verify(k)
-	}
+	m.resume(waiting)
 	return errors.Join(m.outbox.start(), m.startJobs())
 }
 
@@ -214,6 +214,11 @@ func (m *Moved) Stop() {
 	for _, s := range m.runs {
 		if s.timer != nil {
 			s.timer.Stop()
+		}
+	}
+	for _, h := range m.homes {
+		if h.timer != nil {
+			h.timer.Stop()
 		}
 	}
 	if m.closing != nil {

@@ -81,6 +81,10 @@ func administer(b *box.Box, words []string) error {
 		return long(b.Router, words[1:])
 	case len(words) == 5 && words[0] == "bounce":
 		return bounce(b.Router, words[1:])
+	case len(words) == 4 && words[0] == "away":
+		asked := xmpp.Make(fmt.Appendf(nil, "<iq type='get' id='%s' from='%s' to='%s'><x xmlns='urn:x'/></iq>", words[1], words[3], words[2]))
+		b.Router.Bounce(asked, xmpp.Errorf(stanza.RemoteServerNotFound, ""))
+		return nil
 	case len(words) == 4 && words[0] == "bounced":
 		return bounced(b.Router, "iq type='get'", words[1:])
 	case len(words) == 4 && words[0] == "bouncedpresence":

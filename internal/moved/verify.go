@@ -26,9 +26,6 @@ func parseClaimKey(key, old string) (k claimKey, ok bool) {
 	return k, err == [3]error{}
 }
 
-// query is a question to an old home that is under way.
-type query struct{ again bool }
-
 // arrive takes an inbound subscription request with <moved/> (rows 1 to 5). "Ordinary" is always the whole request, <moved/> included.
 func (m *Moved) arrive(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error {
 	k := claimKey{account: rq.Account(), new: rq.From.Bare()}
@@ -84,41 +81,6 @@ func (m *Moved) mayAsk(k claimKey) bool {
 	return m.running[k] != nil || m.room(k)
 }
 
-// room is called with the lock held.
-func (m *Moved) room(k claimKey) bool {
-	within := m.r.IsLocal(k.new.Domain) && m.r.IsLocal(k.old.Domain)
-	return (within || len(m.running) < m.opt.InFlight) && m.limits.allow(time.Now(), k, m.r.IsLocal)
-}
-
-// query asks the old home for the moved statement (row 6): from the account's bare JID, because a presence access model refuses the
-// domain's. One is in flight per claim; a repeat meanwhile schedules one more. false: it would be over a limit.
-func (m *Moved) query(k claimKey) bool {
-	m.mu.Lock()
-	if q := m.running[k]; q != nil {
-		q.again = true
-		m.mu.Unlock()
-		return true
-	}
-	if !m.room(k) {
-		m.mu.Unlock()
-		return false
-	}
-	m.running[k] = &query{}
-	m.limits.take(time.Now(), k, m.r.IsLocal)
-	m.mu.Unlock()
-	m.ask(k)
-	return true
-}
-
-func (m *Moved) ask(k claimKey) {
-	m.r.Ask(m.question(k, func(reply *xmpp.Request) {
-		if reply != nil {
-			m.gone(k.account, reply)
-		}
-		m.conclude(k, m.proves(k, reply))
-	}))
-}
-
 // question asks for the statement of a claim.
 func (m *Moved) question(k claimKey, done func(reply *xmpp.Request)) xmpp.Ask {
 	return xmpp.Ask{
@@ -143,42 +105,6 @@ func (m *Moved) trusted(from xmpp.JID, p *xmpp.Peer) bool {
 		return m.r.IsLocal(from.Domain)
 	}
 	return p.Domain == from.Domain && (p.Proof == xmpp.ProofCertificate || (p.Proof == xmpp.ProofDialback && m.opt.AcceptDialback))
-}
-
-// conclude ends a query: the effect, one more query, or the ordinary way. It runs on any goroutine and does not block.
-func (m *Moved) conclude(k claimKey, proven bool) {
-	again := false
-	m.r.Submit(512, func(tx *store.Tx, out *xmpp.Out) error {
-		if again = !proven && m.isClaimed(tx, k) && m.stands(tx, k) && m.wantsAgain(k); again {
-			return nil
-		}
-		return m.settle(tx, out, k, proven)
-	}, func(err error) {
-		m.mu.Lock()
-		q := m.running[k]
-		if again && err == nil {
-			q.again = false
-			m.limits.take(time.Now(), k, m.r.IsLocal)
-			m.mu.Unlock()
-			m.ask(k)
-			return
-		}
-		delete(m.running, k)
-		m.mu.Unlock()
-		switch {
-		case err != nil: // the claim is still stored
-			m.later(k, err)
-		case q.again: // it was repeated while the outcome was written
-			m.verify(k)
-		}
-	})
-}
-
-// wantsAgain tells whether the claim was repeated while the question about it was under way, and may be asked about once more.
-func (m *Moved) wantsAgain(k claimKey) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.running[k].again && m.limits.allow(time.Now(), k, m.r.IsLocal)
 }
 
 // ordinary makes a stored claim an ordinary request without asking.
