@@ -172,6 +172,7 @@ func Register(r *xmpp.Router, needs Needs, opt Options) *Moved {
 	r.HandleTx(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.Presence, Type: "subscribe", NS: NS, Name: "moved"}, m.arrive)
 	r.Handle(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.IQ, Type: "get", NS: nsTold, Name: "told"}, m.answerTold)
 	r.FilterIn(m.outbox.bounced)
+	r.FilterIn(m.denied)
 	r.FilterIn(m.forward)
 	r.FilterIn(m.heardGone)
 	r.FilterIn(m.answeredError)

@@ -60,7 +60,7 @@ func newOutbox(r *xmpp.Router, opt Options) *Outbox {
 
 // Send sends a subscription stanza with these children, durably where it leaves the box. A local recipient's side changes in the same transaction.
 func (o *Outbox) Send(tx *store.Tx, out *xmpp.Out, typ string, from, to xmpp.JID, children ...[]byte) {
-	x := xmpp.NewXML("presence").Attr("type", typ).Attr("id", outboxID+strings.ToLower(rand.Text()[:12])).
+	x := xmpp.NewXML("presence").Attr("type", typ).Attr("id", newID()).
 		Attr("from", from.String()).Attr("to", to.String())
 	for _, c := range children {
 		x.Raw(c)
@@ -70,19 +70,29 @@ func (o *Outbox) Send(tx *store.Tx, out *xmpp.Out, typ string, from, to xmpp.JID
 		out.Send(st)
 		return
 	}
-	seq := store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: from.String(), To: to.String(), Queued: time.Now().UTC()})
+	seq := o.keep(tx, st, false)
 	if store.Held(tx) { // the box that this one was restored from may send it, too
 		return
 	}
-	out.After(func() {
-		l, lost := lane{from.Domain, to.Domain}, o.lost()
-		o.mu.Lock()
-		o.lane(l) // the stanza may come back at once
-		o.flights.begin(st.ID, seq, lost)
-		o.mu.Unlock()
-		o.r.Send(st)
-		o.sent(l, seq, lost)
-	})
+	out.After(func() { o.first(st, seq) })
+}
+
+// newID is the id of a stanza of the outbox.
+func newID() string { return outboxID + strings.ToLower(rand.Text()[:12]) }
+
+func (o *Outbox) keep(tx *store.Tx, st *xmpp.Stanza, denies bool) (seq uint64) {
+	return store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: st.From.String(), To: st.To.String(), Queued: time.Now().UTC(), Denies: denies})
+}
+
+// first sends a stanza that was stored.
+func (o *Outbox) first(st *xmpp.Stanza, seq uint64) {
+	l, lost := lane{st.From.Domain, st.To.Domain}, o.lost()
+	o.mu.Lock()
+	o.lane(l) // the stanza may come back at once
+	o.flights.begin(st.ID, seq, lost)
+	o.mu.Unlock()
+	o.r.Send(st)
+	o.sent(l, seq, lost)
 }
 
 func (o *Outbox) lost() uint64 {

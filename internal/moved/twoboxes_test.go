@@ -23,12 +23,23 @@ type house struct {
 	other *house
 	mu    sync.Mutex
 	sent  []string
+	cut   bool // what it sends gets lost
+}
+
+func (h *house) cutOff(cut bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cut = cut
 }
 
 func (h *house) Send(st *xmpp.Stanza) {
 	h.mu.Lock()
 	h.sent = append(h.sent, st.Name+" "+st.Type)
+	cut := h.cut
 	h.mu.Unlock()
+	if cut {
+		return
+	}
 	go h.other.box.Router.FromPeer(&xmpp.Peer{Domain: st.From.Domain, Proof: xmpp.ProofCertificate}, st)
 }
 
@@ -68,6 +79,8 @@ func (h *house) does(account string, all ...string) {
 
 func (h *house) holds(want string) {
 	h.t.Helper()
+	time.Sleep(time.Second) // answers are known to have arrived by then
+	synctest.Wait()
 	have := ""
 	for line := range strings.Lines(dump(h.t, h.st)) {
 		if !strings.HasPrefix(line, "message: ") {

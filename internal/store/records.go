@@ -131,6 +131,8 @@ type OutboxEntry struct {
 	To       string    `json:"to"`
 	Queued   time.Time `json:"queued"`
 	Attempts int       `json:"attempts,omitempty"`
+	// Denies: it is a person's denial of a request.
+	Denies bool `json:"denies,omitempty"`
 }
 
 // Move is an account's own move away: the moved statement's target and who may read it (docs/moved.md, old home).

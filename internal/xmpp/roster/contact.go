@@ -76,7 +76,7 @@ func (ro *Roster) Remove(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID) {
 		return
 	}
 	ro.apply(tx, out, account, who, old, contact{RosterItem: store.RosterItem{Sub: store.SubNone}})
-	ro.part(out, account, who, old)
+	ro.part(out, account, who, old, func(st *xmpp.Stanza) { ro.answer(tx, out, st, old.pending) })
 }
 
 // Forget ends a request that awaits the account's answer without telling anybody.
@@ -88,7 +88,7 @@ func (ro *Roster) Forget(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID) {
 }
 
 // part tells a contact that the account has no state with him any more.
-func (ro *Roster) part(out *xmpp.Out, account, who xmpp.JID, old contact) {
+func (ro *Roster) part(out *xmpp.Out, account, who xmpp.JID, old contact, answer func(st *xmpp.Stanza)) {
 	if old.Sub.From() {
 		ro.presence.Withdraw(out, account, who)
 	}
@@ -96,7 +96,7 @@ func (ro *Roster) part(out *xmpp.Out, account, who xmpp.JID, old contact) {
 		out.Send(subscription("unsubscribe", "", account, who))
 	}
 	if old.Sub.From() || old.pending {
-		out.Send(subscription("unsubscribed", "", account, who))
+		answer(subscription("unsubscribed", "", account, who))
 	}
 }
 
@@ -121,7 +121,7 @@ func (ro *Roster) Clear(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error {
 		store.Roster.Delete(tx, key(account, who))
 		store.Pending.Delete(tx, key(account, who))
 		ro.changed(tx, out, account, who, old, none)
-		ro.part(out, account, who, old)
+		ro.part(out, account, who, old, out.Send)
 	}
 	store.RosterV.Delete(tx, account.String())
 	return nil

@@ -86,6 +86,7 @@ type Roster struct {
 	opt      Options
 	onChange []func(tx *store.Tx, out *xmpp.Out, c Change)
 	onResend []func(tx *store.Tx, st *xmpp.Stanza) *xmpp.Stanza
+	onAnswer func(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza, denies bool)
 
 	seed  maphash.Seed
 	locks [64]sync.Mutex // by account: pushes and roster results of one account go out one after the other
@@ -125,6 +126,12 @@ func (ro *Roster) OnChange(f func(tx *store.Tx, out *xmpp.Out, c Change)) {
 // returns what is sent in its place, nil for nothing.
 func (ro *Roster) OnResend(f func(tx *store.Tx, st *xmpp.Stanza) *xmpp.Stanza) {
 	ro.onResend = append(ro.onResend, f)
+}
+
+// OnAnswer tells who sends answers to other servers ("subscribed", "unsubscribed") durably; without it they are sent once.
+// denies tells of an "unsubscribed" that a request waited.
+func (ro *Roster) OnAnswer(f func(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza, denies bool)) {
+	ro.onAnswer = f
 }
 
 func (ro *Roster) lock(account xmpp.JID) *sync.Mutex {

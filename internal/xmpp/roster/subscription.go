@@ -51,7 +51,7 @@ func (ro *Roster) approve(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza, old cont
 	}
 	now.grant()
 	ro.apply(tx, out, st.From, st.To, old, now)
-	out.Send(st)
+	ro.answer(tx, out, st, false)
 	ro.presence.Announce(out, st.From, st.To)
 	return nil
 }
@@ -77,8 +77,18 @@ func (ro *Roster) cancel(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza, old conta
 	}
 	ro.apply(tx, out, st.From, st.To, old, now)
 	if old.Sub.From() || old.pending {
-		out.Send(st)
+		ro.answer(tx, out, st, old.pending)
 	}
+}
+
+// answer sends what ends a request, or a subscription: nobody but the other side's server could make up for it, so that it has to arrive.
+// denies tells that a request waited.
+func (ro *Roster) answer(tx *store.Tx, out *xmpp.Out, st *xmpp.Stanza, denies bool) {
+	if ro.onAnswer == nil || ro.r.IsLocal(st.To.Domain) {
+		out.Send(st)
+		return
+	}
+	ro.onAnswer(tx, out, st, denies)
 }
 
 // inbound is what a contact does to a subscription (RFC 6121 §3.1.3, §3.1.6, §3.2.3, §3.3.3; Appendix A.3).
