@@ -37,7 +37,7 @@ Started again it changes nothing; after 'pibox move cancel' it goes on.`,
 	}
 	c.Flags().BoolVar(&dry, "dry-run", false, "only show the plan")
 	c.Flags().BoolVar(&req.Unverified, "unverified", false, "start although OLD is not known to announce the move: every contact has to approve")
-	c.Flags().BoolVar(&req.ThenClose, "then-close", false, "close OLD by itself when it has forwarded for long enough (its messages are deleted then)")
+	c.Flags().BoolVar(&req.ThenClose, "then-close", false, "close OLD by itself when it has forwarded for long enough")
 	return a.jsonFlag(c)
 }
 

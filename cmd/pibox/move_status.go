@@ -117,7 +117,7 @@ func (a *app) forwarding(mv admin.Move) string {
 	case left > 0:
 		days := int((left + 24*time.Hour - 1) / (24 * time.Hour))
 		next := "then 'pibox move close " + mv.Old + "' closes it."
-		if mv.ThenClose {
+		if mv.ThenClose && !mv.ArchiveStays {
 			next = "then it closes by itself."
 		}
 		return fmt.Sprintf("%s forwards until %s, %s more; %s", mv.Old, mv.ForwardsUntil.Format(time.DateOnly), plural(days, "day"), next)

@@ -89,9 +89,12 @@ func moveCloseCmd(a *app) *cobra.Command {
 		Use:   "close OLD",
 		Short: "Close an old account, so that it only tells where it went",
 		Long: `Close an old account of this box, or all of a domain that are due: nobody logs in any more, its
-messages are deleted, and its contacts are told the new address when they ask. Its name is never
+devices get nothing more, and its contacts are told the new address when they ask. Its name is never
 given again. That is done when it has forwarded for 90 days, or as long as the configuration
-says; --now does not wait, and whoever has not followed has to be told by hand.`,
+says; --now does not wait, and whoever has not followed has to be told by hand.
+
+What is in its archive stays in that of its new address on this box. Where it could not come along,
+nothing is closed without --drop-messages.`,
 		Example: "  pibox move close juliet@old.example\n  pibox move close old.example\n  pibox move close juliet@old.example --now",
 		Args:    needs("OLD", "juliet@old.example"),
 		RunE: ran(func(ctx context.Context, args []string) error {
@@ -101,7 +104,7 @@ says; --now does not wait, and whoever has not followed has to be told by hand.`
 				if req.Now {
 					warning = "Contacts who have not followed yet may lose you. "
 				}
-				if err := a.confirm(ctx, warning+"Close "+req.Old+" and delete its messages? This can not be undone."); err != nil {
+				if err := a.confirm(ctx, warning+"Close "+req.Old+"? What is in no other archive is deleted. This can not be undone."); err != nil {
 					return err
 				}
 			}
@@ -119,6 +122,7 @@ says; --now does not wait, and whoever has not followed has to be told by hand.`
 			return nil
 		}),
 	}
+	c.Flags().BoolVar(&req.DropMessages, "drop-messages", false, "close it although its messages could not come along to its new address")
 	c.Flags().BoolVar(&req.Now, "now", false, "do not wait until it has forwarded for long enough")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return a.jsonFlag(c)

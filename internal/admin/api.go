@@ -105,6 +105,10 @@ type User struct {
 	State   UserState `json:"state"`
 	// MovedTo is the new address of an account that is forwarding or closed.
 	MovedTo string `json:"moved_to,omitempty"`
+	// Heir is the address on this box whose archive has the messages of an account that moved; MessagesStay: it moved on this box, but they are in no
+	// other archive.
+	Heir         string `json:"heir,omitempty"`
+	MessagesStay bool   `json:"messages_stay,omitempty"`
 	// ForwardingUntil is the earliest end of forwarding.
 	ForwardingUntil time.Time `json:"forwarding_until,omitzero"`
 	// Contacts may read where the account moved; ContactsLeft of them followed or gave it up since.
@@ -166,6 +170,8 @@ type UserRemoveRequest struct {
 	User string `json:"user"`
 	// Forward keeps where the account moved: it is closed, and tells its former contacts. Only for an account that announced a move.
 	Forward bool `json:"forward,omitempty"`
+	// DropMessages removes it also where User.MessagesStay.
+	DropMessages bool `json:"drop_messages,omitempty"`
 }
 
 // UserRemoveResponse tells what was done.

@@ -156,6 +156,8 @@ type MoveCloseRequest struct {
 	Old string `json:"old"`
 	// Now closes it also where it has not forwarded for long enough.
 	Now bool `json:"now,omitempty"`
+	// DropMessages closes it also where its messages are in no other archive.
+	DropMessages bool `json:"drop_messages,omitempty"`
 }
 
 // MoveCloseResponse tells what was closed.

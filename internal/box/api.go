@@ -154,6 +154,7 @@ func (b *Box) describe(tx *store.Tx, j xmpp.JID, acc store.Account) admin.User {
 		u.State, u.MovedTo = admin.UserForwarding, mv.To
 		u.ForwardingUntil = mv.Published.Add(days(b.cfg.Moved.ForwardingDays))
 		u.Contacts, u.ContactsLeft = len(mv.Readers), len(mv.Left)
+		u.Heir, u.MessagesStay = b.Moved.Heir(tx, j)
 	}
 	switch {
 	case !b.Router.IsLocal(j.Domain):
@@ -183,21 +184,26 @@ func (d *Daemon) UserRemove(_ context.Context, req admin.UserRemoveRequest) (res
 	}
 	resp.Address = j.String()
 	if !req.Forward {
+		if err := s.box.Moved.InheritRest(j, req.DropMessages); err != nil {
+			return resp, toldMove(err)
+		}
 		resp.Ended, err = s.box.Accounts.Remove(j)
 		return resp, told(err)
 	}
 	resp.Ended = len(s.box.Router.Sessions(j))
-	err = s.box.Forward(j)
+	err = s.box.forward(j, req.DropMessages)
 	var refused *xmpp.StanzaError
 	if errors.As(err, &refused) {
 		return resp, admin.Errorf(admin.CodeInvalid, "%s", refused.Text)
 	}
-	return resp, told(err)
+	return resp, toldMove(err)
 }
 
-// Forward closes an account that moved: from now on it only tells its contacts where it went.
-func (b *Box) Forward(account xmpp.JID) error {
-	if err := b.Moved.InheritRest(account); err != nil {
+// Forward closes an account that moved: from now on it only tells its contacts where it went. It fails where messages would be lost.
+func (b *Box) Forward(account xmpp.JID) error { return b.forward(account, false) }
+
+func (b *Box) forward(account xmpp.JID, drop bool) error {
+	if err := b.Moved.InheritRest(account, drop); err != nil {
 		return err
 	}
 	return b.Router.Update(func(tx *store.Tx, out *xmpp.Out) error {

@@ -27,6 +27,8 @@ func toldMove(err error) error {
 			Then("Announce the move at the old address first ('pibox move bring' does), or add --unverified.")
 	case errors.Is(err, moved.ErrHeld):
 		return admin.Errorf(admin.CodeFailed, "%v", err).Then("'pibox restore --confirm' says so.")
+	case errors.Is(err, moved.ErrMessages):
+		return admin.Errorf(admin.CodeInvalid, "%v", err).Then("'pibox export' saves them in a file; then add --drop-messages.")
 	case errors.Is(err, moved.ErrNotReady):
 		return admin.Errorf(admin.CodeInvalid, "%v", err)
 	case errors.As(err, &refused):
@@ -320,7 +322,7 @@ func (d *Daemon) MoveClose(_ context.Context, req admin.MoveCloseRequest) (resp 
 	for _, u := range all {
 		j := xmpp.MustJID(u.Address)
 		ended := len(s.box.Router.Sessions(j))
-		if err := s.box.Forward(j); err != nil {
+		if err := s.box.forward(j, req.DropMessages); err != nil {
 			return resp, toldMove(err)
 		}
 		resp.Closed = append(resp.Closed, admin.MoveClosed{Address: u.Address, MovedTo: u.MovedTo, Ended: ended})

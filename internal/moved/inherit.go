@@ -51,18 +51,20 @@ func (m *Moved) inheritPiece(old, new xmpp.JID, done func(error)) {
 	})
 }
 
-// InheritRest gives the new address what arrived at the old one since its archive came along. Whoever closes the old account calls it before.
-func (m *Moved) InheritRest(old xmpp.JID) error {
-	var job store.MoveJob
+// InheritRest gives the new address what arrived at the old one since its archive came along. Whoever closes or removes the old account calls it before.
+// Where its messages can not come along it is ErrMessages, unless drop says that they may be lost.
+func (m *Moved) InheritRest(old xmpp.JID, drop bool) error {
 	for more := true; more; {
 		if err := m.r.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+			heir, stays := m.Heir(tx, old)
+			switch {
+			case heir != "":
+				_, more = store.InheritLog(tx, heir, old.String(), heirPiece)
+				return nil
+			case stays && !drop:
+				return refuse(ErrMessages, "the %d messages of %s could not come along to the new address, and would be lost", store.LogStats(tx, old.String()).Count, old)
+			}
 			more = false
-			if mv, ok := store.Moves.Get(tx, old.String()); ok {
-				job, _ = store.MoveJobs.Get(tx, mv.To)
-			}
-			if m.inherits(tx, job, old) {
-				_, more = store.InheritLog(tx, job.New, old.String(), heirPiece)
-			}
 			return nil
 		}); err != nil {
 			return err
@@ -71,9 +73,32 @@ func (m *Moved) InheritRest(old xmpp.JID) error {
 	return nil
 }
 
-// inherits tells whether the archive of an address comes along with a job: of the old one, and of earlier ones in a chain.
-func (m *Moved) inherits(tx *store.Tx, job store.MoveJob, old xmpp.JID) bool {
+// rest is InheritRest in the transaction that ends an account; what came behind that is little.
+func (m *Moved) rest(tx *store.Tx, old xmpp.JID) {
+	for more := true; more; {
+		heir, _ := m.Heir(tx, old)
+		if more = false; heir != "" {
+			_, more = store.InheritLog(tx, heir, old.String(), heirPiece)
+		}
+	}
+}
+
+// Heir is the new address, on this box, of an account that moved, where its archive comes along: of the old one of a job, and of earlier ones in a chain.
+// stays tells that it moved so, but that its messages can not come along.
+func (m *Moved) Heir(tx *store.Tx, old xmpp.JID) (heir string, stays bool) {
+	mv, ok := store.Moves.Get(tx, old.String())
+	if !ok {
+		return "", false
+	}
+	job, _ := store.MoveJobs.Get(tx, mv.To)
 	new, err := xmpp.ParseJID(job.New)
-	return err == nil && !job.Outside && !job.ArchiveStays && m.r.IsLocal(new.Domain) && m.r.IsLocal(old.Domain) && store.Accounts.Has(tx, job.New) &&
-		job.State != store.MovePlanned && job.State != store.MoveUndone
+	if err != nil || job.Outside || !m.r.IsLocal(new.Domain) || !m.r.IsLocal(old.Domain) || !store.Accounts.Has(tx, job.New) ||
+		job.State == store.MovePlanned || job.State == store.MoveUndone {
+		return "", false
+	}
+	came := job.Old == old.String() && !job.Steps["archive"].IsZero()
+	if job.ArchiveStays && job.Old == old.String() || !came && !store.LogsMerge(tx, job.New, old.String()) {
+		return "", store.LogStats(tx, old.String()).Count > 0
+	}
+	return job.New, false
 }

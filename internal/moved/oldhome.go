@@ -225,9 +225,7 @@ func (m *Moved) Close(tx *store.Tx, account xmpp.JID) error {
 	})
 	mv.Closed = true
 	store.Moves.Put(tx, account.String(), mv)
-	if job, _ := store.MoveJobs.Get(tx, mv.To); m.inherits(tx, job, account) {
-		store.InheritLog(tx, job.New, account.String(), heirPiece) // what came behind InheritRest
-	}
+	m.rest(tx, account)
 	return nil
 }
 

@@ -17,6 +17,7 @@ var (
 	ErrNotReady   = errors.New("the move can not begin")
 	ErrUnverified = errors.New("it is not known that the old address announces the move")
 	ErrHeld       = errors.New("the box is held")
+	ErrMessages   = errors.New("messages would be lost")
 )
 
 // refusal is one of these errors with a text of its own for the person.

@@ -142,8 +142,12 @@ func eachContact(tx *store.Tx, new string, f func(who xmpp.JID, c store.MoveCont
 	return nil
 }
 
-// AccountRemoved is told that an account goes, in that transaction: where it was moving away, nobody can verify that any more.
-func (m *Moved) AccountRemoved(tx *store.Tx, account xmpp.JID) { m.strayed(tx, account.String(), "") }
+// AccountRemoved is told that an account goes, in that transaction: where it was moving away, nobody can verify that any more. Its new address on this
+// box keeps its messages.
+func (m *Moved) AccountRemoved(tx *store.Tx, account xmpp.JID) {
+	m.rest(tx, account)
+	m.strayed(tx, account.String(), "")
+}
 
 // strayed cancels the job of an account whose owner took the announcement back, or announced another address.
 func (m *Moved) strayed(tx *store.Tx, account, to string) {
