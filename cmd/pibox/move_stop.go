@@ -38,15 +38,18 @@ func moveCancelCmd(a *app) *cobra.Command {
 }
 
 func moveUndoCmd(a *app) *cobra.Command {
-	var yes bool
+	var req admin.MoveUndoRequest
+	var yes, there, stdin bool
 	c := &cobra.Command{
 		Use:   "undo NEW",
 		Short: "Take a move back from contacts who have not followed",
 		Long: `Take a move back: what contacts were asked and have not answered is withdrawn, the contacts that the
 move brought leave the new contact list, and the old address announces no move any more. Contacts
 who followed already hold the new address; that stays. The new account is not deleted. Of a move to
-another server ('pibox move leave') it names who may have been asked from there.`,
-		Example: "  pibox move undo juliet@new.example\n  pibox move undo new.example --yes",
+another server ('pibox move leave') it names who may have been asked from there; with --there the box
+logs in there, asks for the password of NEW, never stores it, and takes that back, too. Where that
+did not come to its end, the same command goes on.`,
+		Example: "  pibox move undo juliet@new.example\n  pibox move undo new.example --yes\n  pibox move undo juliet@elsewhere.example --there",
 		Args:    needs("NEW", "juliet@new.example"),
 		RunE: ran(func(ctx context.Context, args []string) error {
 			if !yes {
@@ -54,7 +57,14 @@ another server ('pibox move leave') it names who may have been asked from there.
 					return err
 				}
 			}
-			resp, err := a.client().MoveUndo(ctx, admin.MoveUndoRequest{New: args[0]})
+			req.New = args[0]
+			if there || stdin {
+				var err error
+				if req.Password, err = a.otherPassword(ctx, req.New, stdin); err != nil {
+					return err
+				}
+			}
+			resp, err := a.client().MoveUndo(ctx, req)
 			if err != nil {
 				return err
 			}
@@ -63,23 +73,37 @@ another server ('pibox move leave') it names who may have been asked from there.
 				return nil
 			}
 			for _, s := range resp.Undone {
-				fmt.Fprintf(a.out, "Took %s -> %s back from %s.\n", s.Old, s.New, plural(len(s.Stopped), "contact"))
-				if len(s.Followed) > 0 {
-					fmt.Fprintf(a.out, "  These followed already and hold %s: %s.\n", s.New, strings.Join(s.Followed, ", "))
-				}
-				if len(s.There) > 0 {
-					fmt.Fprintf(a.out, "  This box can not take back what was done at %s: remove these from the contact list there, which withdraws what they were asked: %s.\n",
-						s.New, strings.Join(s.There, ", "))
-				}
-				if s.Statement == "elsewhere" {
-					fmt.Fprintf(a.out, "  %s may still announce the move: take that back there, with its owner's client.\n", s.Old)
-				}
+				a.tellUndone(s)
 			}
 			return nil
 		}),
 	}
+	c.Flags().BoolVar(&there, "there", false, "also at another server, where NEW is; its password is asked for")
+	c.Flags().BoolVar(&stdin, "password-stdin", false, "the same, with the password of NEW from the first line of standard input")
+	c.Flags().StringVar(&req.Server, "server", "", "`host:port` of that server, where its name alone does not lead there")
+	c.Flags().BoolVar(&req.DirectTLS, "direct-tls", false, "TLS begins with the first byte at --server")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return a.jsonFlag(c)
+}
+
+func (a *app) tellUndone(s admin.MoveStopped) {
+	fmt.Fprintf(a.out, "Took %s -> %s back from %s.\n", s.Old, s.New, plural(len(s.Stopped), "contact"))
+	if len(s.Followed) > 0 {
+		fmt.Fprintf(a.out, "  These followed already and hold %s: %s.\n", s.New, strings.Join(s.Followed, ", "))
+	}
+	switch {
+	case s.TakenThere == nil && len(s.There) > 0:
+		fmt.Fprintf(a.out, "  This box can not take back what was done at %s without its password (--there): remove these from the contact list there, which withdraws what they were asked: %s.\n",
+			s.New, strings.Join(s.There, ", "))
+	case s.TakenThere != nil:
+		fmt.Fprintf(a.out, "  At %s it was taken back from %s.\n", s.New, plural(len(s.TakenThere), "contact"))
+		if len(s.There) > 0 {
+			fmt.Fprintf(a.out, "  These stay on the contact list there, because they follow already, or its server keeps them: %s.\n", strings.Join(s.There, ", "))
+		}
+	}
+	if s.Statement == "elsewhere" {
+		fmt.Fprintf(a.out, "  %s may still announce the move: take that back there, with its owner's client.\n", s.Old)
+	}
 }
 
 func moveCloseCmd(a *app) *cobra.Command {

@@ -131,6 +131,10 @@ type MoveCancelResponse struct {
 // MoveUndoRequest takes a move back from who has not followed: to an address, or a family's to a domain.
 type MoveUndoRequest struct {
 	New string `json:"new"`
+	// Password, of a move to another server, is that of the new account: what the move did there is taken back as well. It stays in memory.
+	Password  string `json:"password,omitempty"`
+	Server    string `json:"server,omitempty"`
+	DirectTLS bool   `json:"direct_tls,omitempty"`
 }
 
 // MoveUndoResponse tells what was taken back and what stays.
@@ -149,6 +153,8 @@ type MoveStopped struct {
 	Statement string `json:"statement"`
 	// There, of an undone move to another server: contacts whom the new account may have on its list, and have asked; its owner removes them there.
 	There []string `json:"there,omitempty"`
+	// TakenThere, where the password was given: from whom that was taken back. There then are those who follow the new address, or whom its server keeps.
+	TakenThere []string `json:"taken_there,omitempty"`
 }
 
 // MoveCloseRequest closes an old account of this box, or those of a family at the domain Old: only the forwarding address is left.

@@ -63,6 +63,52 @@ func TestLeaveQuietly(t *testing.T) {
 	}
 }
 
+// A move to another server is undone there, too: what it did is taken back, what was there before stays, and a wrong password changes nothing.
+func TestLeaveUndone(t *testing.T) {
+	away, address, authority := elsewhere(t, "away.example")
+	addUser(t, away, "julia", "wherefore-art")
+	befriend(t, away, "julia@away.example", "own@down.example", store.SubNone)
+	befriend(t, away, "julia@away.example", "friend@down.example", store.SubBoth)
+	home := serve(t, t.TempDir(), 0, func(c *config.Config) { c.S2S.SystemRoot, c.S2S.Trust = false, []string{authority} })
+	home.hears("READY=1")
+	addUser(t, home, "juliet", "another-one")
+	for who, sub := range map[string]store.Subscription{"own": store.SubBoth, "friend": store.SubBoth, "mercutio": store.SubBoth, "nurse": store.SubFrom, "name": store.SubNone} {
+		befriend(t, home, "juliet@home.example", who+"@down.example", sub)
+	}
+	julia := logIn(t, away, "julia@away.example", "wherefore-art")
+	list := func() string { return gets(t, julia, "<query xmlns='jabber:iq:roster'/>") }
+	if _, err := home.client().MoveLeave(t.Context(), admin.MoveLeaveRequest{
+		Account: "juliet", New: "julia@away.example", Password: "wherefore-art", Server: address, DirectTLS: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	repeating(t, home, "julia@away.example")
+	if l := list(); strings.Count(l, "<item") != 5 || strings.Count(l, "ask='subscribe'") != 2 || strings.Count(l, "approved='true'") != 3 {
+		t.Fatal(l)
+	}
+	req := admin.MoveUndoRequest{New: "julia@away.example", Password: "wrong", Server: address, DirectTLS: true}
+	if resp, err := home.client().MoveUndo(t.Context(), req); err == nil {
+		t.Errorf("%+v", resp)
+	}
+	req.Password = "wherefore-art"
+	for i := range 2 { // the second time goes on with nothing
+		resp, err := home.client().MoveUndo(t.Context(), req)
+		if err != nil || len(resp.Undone) != 1 || resp.Undone[0].Statement != "retracted" {
+			t.Fatalf("%+v, %v", resp, err)
+		}
+		if n := len(resp.Undone[0].TakenThere); i == 0 && n != 4 || i == 1 && n != 0 || len(resp.Undone[0].There) > 0 {
+			t.Errorf("%+v", resp.Undone[0])
+		}
+		l := list()
+		if strings.Count(l, "<item") != 2 || strings.Contains(l, "ask=") || strings.Contains(l, "approved=") || !strings.Contains(l, "own@down.example") {
+			t.Error(l)
+		}
+	}
+	if u, err := home.client().UserGet(t.Context(), admin.UserGetRequest{User: "juliet"}); err != nil || u.User.State != admin.UserActive {
+		t.Errorf("%+v, %v", u, err)
+	}
+}
+
 func repeating(t *testing.T, d *daemon, new string) admin.Migration {
 	t.Helper()
 	for until := time.Now().Add(patience); ; {

@@ -145,6 +145,9 @@ func (l *leaving) session(ctx context.Context) (*client.Session, *client.Mover, 
 
 // told tells contacts, and waits for their servers.
 func (l *leaving) told(ctx context.Context, m *client.Mover, all []client.Contact) error {
+	if err := l.intend(m, all); err != nil {
+		return err
+	}
 	reports, err := m.Tell(ctx, all)
 	if err != nil {
 		return err

@@ -42,6 +42,7 @@ type migration struct {
 	turn   bool          // has its turn
 	ready  chan struct{} // closed when it is logged in, has to wait for its turn, or is over
 	once   sync.Once
+	done   chan struct{} // closed at its end
 
 	mu     sync.Mutex
 	is     admin.Migration
@@ -87,11 +88,12 @@ func (ts *migrations) begin(ctx context.Context, is admin.Migration, new xmpp.JI
 		return is, admin.Errorf(admin.CodeBusy, "%d accounts are on their way already", running).Then("Try again when one of them is there.")
 	}
 	is.State, is.Began = admin.MigrationConnecting, time.Now().UTC()
-	t = &migration{is: is, ready: make(chan struct{}), turns: ts.turns}
+	t = &migration{is: is, ready: make(chan struct{}), done: make(chan struct{}), turns: ts.turns}
 	ts.byNew[new] = t
 	long, cancel := context.WithTimeout(ts.ctx, maxMigration)
 	t.cancel = cancel
 	ts.wg.Go(func() {
+		defer close(t.done)
 		defer cancel()
 		err := t.take(long)
 		if err == nil {

@@ -269,10 +269,13 @@ func (d *Daemon) MoveCancel(_ context.Context, req admin.MoveCancelRequest) (res
 }
 
 // MoveUndo implements admin.API.
-func (d *Daemon) MoveUndo(_ context.Context, req admin.MoveUndoRequest) (resp admin.MoveUndoResponse, err error) {
+func (d *Daemon) MoveUndo(ctx context.Context, req admin.MoveUndoRequest) (resp admin.MoveUndoResponse, err error) {
 	s, err := d.serving()
 	if err != nil {
 		return resp, err
+	}
+	if req.Password != "" {
+		return s.box.undoLeave(ctx, req)
 	}
 	resp.Undone, err = s.box.stopMoves(req.New, s.box.Moved.Undo)
 	return resp, err

@@ -1,0 +1,128 @@
+package box
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"pibox/internal/admin"
+	"pibox/internal/portable/client"
+	"pibox/internal/store"
+	"pibox/internal/xmpp"
+)
+
+// undoTime bounds what is done at the other server.
+const undoTime = 5 * time.Minute
+
+// intend notes what is about to be done at the new account for each contact, before it is done: what is not the move's is never taken back.
+func (l *leaving) intend(m *client.Mover, all []client.Contact) error {
+	return l.b.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+		for _, c := range all {
+			key := store.Key(l.new.String(), c.JID)
+			now, ok := store.MoveContacts.Get(tx, key)
+			will := m.Will(c)
+			if !ok || now.Made == (now.Made || will.Entered) && now.Asks == (now.Asks || will.Asked) && now.PreApproved == (now.PreApproved || will.Approved) {
+				continue
+			}
+			now.Made, now.Asks, now.PreApproved = now.Made || will.Entered, now.Asks || will.Asked, now.PreApproved || will.Approved
+			store.MoveContacts.Put(tx, key, now)
+		}
+		return nil
+	})
+}
+
+// undoLeave takes a move to another server back there, too. The login comes first: nothing is retracted that can not go on. What is left, should the
+// session end, is told, and taken back by the same command later.
+func (b *Box) undoLeave(ctx context.Context, req admin.MoveUndoRequest) (resp admin.MoveUndoResponse, err error) {
+	new, err := b.anAddress(req.New)
+	if err != nil {
+		return resp, toldMove(err)
+	}
+	job, err := b.outside(new)
+	if err != nil {
+		return resp, err
+	}
+	way, err := b.elsewhere(new, req.Password, req.Server, req.DirectTLS)
+	if err != nil {
+		return resp, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, undoTime)
+	defer cancel()
+	s, err := client.Dial(ctx, way)
+	if err != nil {
+		return resp, migrationError(err)
+	}
+	defer func() { _ = s.Close() }()
+	one := admin.MoveStopped{Old: job.Old, New: job.New, Statement: "retracted", Followed: []string{}, Asked: []string{}, Stopped: []string{}}
+	if job.State != store.MoveUndone {
+		list, err := b.stopMoves(new.String(), b.Moved.Undo)
+		if err != nil {
+			return resp, err
+		}
+		one = list[0]
+	}
+	if t, err := b.migrations.get(new); err == nil {
+		select { // a session that tells contacts may not be at its end
+		case <-t.done:
+		case <-ctx.Done():
+			return resp, migrationError(ctx.Err())
+		}
+	}
+	one.There, one.TakenThere, err = b.takeBack(ctx, s, new)
+	resp.Undone = []admin.MoveStopped{one}
+	if err != nil {
+		return resp, migrationError(err)
+	}
+	return resp, nil
+}
+
+// outside is the job of a move to another server that was begun.
+func (b *Box) outside(new xmpp.JID) (job store.MoveJob, err error) {
+	err = b.Store.View(func(tx *store.Tx) error {
+		var ok bool
+		switch job, ok = store.MoveJobs.Get(tx, new.String()); {
+		case !ok:
+			return admin.Errorf(admin.CodeNotFound, "there is no move to %s", new).Then("'pibox move status --all' shows all moves.")
+		case !job.Outside:
+			return admin.Errorf(admin.CodeInvalid, "%s is on this box: its password is not needed", new).Then("'pibox move undo %s' takes it back.", new)
+		}
+		return nil
+	})
+	return job, err
+}
+
+// takeBack takes back at the new account what the move did there; what is done is noted. left are contacts of whom something is still there.
+func (b *Box) takeBack(ctx context.Context, s *client.Session, new xmpp.JID) (left, taken []string, err error) {
+	var all []client.Trace
+	if err := b.Store.View(func(tx *store.Tx) error {
+		for key, c := range store.MoveContacts.All(tx, new.String()) {
+			if c.Step != store.StepFollowed && (c.Made || c.Asks || c.PreApproved) {
+				all = append(all, client.Trace{JID: strings.TrimPrefix(key, store.Key(new.String(), "")), Entered: c.Made, Asked: c.Asks, Approved: c.PreApproved})
+			}
+		}
+		return nil
+	}); err != nil {
+		return nil, nil, err
+	}
+	became, err := s.TakeBack(ctx, all)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = b.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+		left, taken = nil, []string{}
+		for _, one := range became {
+			if one.Why != "" {
+				left = append(left, one.JID)
+				continue
+			}
+			taken = append(taken, one.JID)
+			key := store.Key(new.String(), one.JID)
+			if c, ok := store.MoveContacts.Get(tx, key); ok {
+				c.Made, c.Asks, c.PreApproved = false, false, false
+				store.MoveContacts.Put(tx, key, c)
+			}
+		}
+		return nil
+	})
+	return left, taken, err
+}
