@@ -141,7 +141,10 @@ func (o *Outbox) supersede(tx *store.Tx, account, contact xmpp.JID, now store.Ro
 func (o *Outbox) waiting(tx *store.Tx, account string) map[string]time.Time {
 	since := map[string]time.Time{}
 	for _, e := range store.Outbox.All(tx) {
-		if _, has := since[e.To]; e.From == account && !has {
+		if _, has := since[e.To]; e.From != account || has {
+			continue
+		}
+		if st, err := xmpp.ParseStanza(e.Stanza); err == nil && st.Type == "subscribe" { // and no answer
 			since[e.To] = e.Queued
 		}
 	}
