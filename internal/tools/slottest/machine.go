@@ -21,8 +21,8 @@ type machine struct {
 	args func(root, card string, readOnly bool) []string
 	// dtb is the device tree in the slot, "" for the one that the board brings; dtbName is what u-boot calls it.
 	dtb, dtbName string
-	noPowerOff   bool // nobody listens to it
 	noReadOnly   bool // QEMU has no read-only card there
+	noRestart    bool // the kernel restarts it by a module that is not in the initrd
 }
 
 func virt() machine {
@@ -48,7 +48,7 @@ func raspi3b(root string) (machine, error) {
 	}
 	return machine{
 		name: "raspi3b", console: "console=ttyS1,115200 panic=1 modprobe.blacklist=bcm2835_wdt",
-		dtb: found[0], dtbName: "broadcom/bcm2837-rpi-3-b.dtb", noPowerOff: true, noReadOnly: true,
+		dtb: found[0], dtbName: "broadcom/bcm2837-rpi-3-b.dtb", noReadOnly: true, noRestart: true,
 		args: func(root, card string, _ bool) []string {
 			return []string{
 				"-M", "raspi3b", "-kernel", filepath.Join(root, "usr/lib/u-boot/rpi_arm64/u-boot.bin"), "-dtb", found[0],
