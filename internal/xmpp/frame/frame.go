@@ -33,7 +33,8 @@ type Limits struct {
 	// Attrs of one element, namespace declarations included; and namespace prefixes declared within one top-level element that
 	// are in scope at the same time. Default 64. Work per attribute grows with it.
 	Attrs int
-	// Children is how many elements one top-level element may contain, at any depth. Default 4096.
+	// Children is how many elements one top-level element may contain, at any depth. One with many attributes counts once more for every eight of them:
+	// in a tree they take as much memory. Default 4096.
 	Children int
 }
 
@@ -50,6 +51,9 @@ func (l Limits) orDefault() Limits {
 	l.Bytes = min(l.Bytes, 1<<30)
 	return l
 }
+
+// attrsOfOne is how many attributes count as one element.
+const attrsOfOne = 8
 
 // unlimited is for bytes which are already in memory and were checked before.
 func unlimited() Limits {

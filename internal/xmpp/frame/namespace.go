@@ -14,10 +14,11 @@ func (s *scanner) enter(b []byte) error {
 	switch {
 	case len(s.stack) >= s.lim.Depth:
 		return &Error{PolicyViolation, "elements nested too deep"}
-	case s.elems > s.lim.Children:
+	case s.elems+s.heavy > s.lim.Children:
 		return &Error{PolicyViolation, "too many elements"}
 	}
 	s.elems++
+	s.heavy += len(s.attrs) / attrsOfOne
 	mark := len(s.ns)
 	t.def = s.contentNS
 	if n := len(s.stack); n > 0 {

@@ -3,6 +3,7 @@ package frame
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -454,6 +455,25 @@ func TestBuffer(t *testing.T) {
 		}
 		if len(r.buf) != idleBuffer {
 			t.Errorf("idle buffer of %d", len(r.buf))
+		}
+	}
+}
+
+// A few bytes make an attribute, which takes ten times as many in a tree: they count.
+func TestAttributesCount(t *testing.T) {
+	in := "<a>"
+	for range 100 {
+		in += "<b"
+		for i := range 64 {
+			in += fmt.Sprintf(" a%d=''", i)
+		}
+		in += "/>"
+	}
+	in += "</a>"
+	for children, want := range map[int]string{880: "too many elements", 1000: ""} {
+		_, err := Parse([]byte(in), NSClient, Limits{Children: children})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%d: %v", children, err)
 		}
 	}
 }

@@ -27,6 +27,7 @@ type scanner struct {
 	quote byte // within that search: the quote that is open
 
 	elems int       // elements within the top-level element so far
+	heavy int       // and what those with many attributes count beside
 	stack []open    // elements that are open
 	ns    []binding // prefixes in scope, innermost last
 	outer int       // ns[:outer] are declared around the element
@@ -90,7 +91,7 @@ func (c *rawChild) local(b []byte) []byte { return local(b, c.start+1, c.colon, 
 
 // reset prepares for the next element of the same stream and lets go of what an unusual one needed.
 func (s *scanner) reset() {
-	s.pos, s.from, s.find, s.quote, s.elems = 0, 0, 0, 0, 0
+	s.pos, s.from, s.find, s.quote, s.elems, s.heavy = 0, 0, 0, 0, 0, 0
 	if cap(s.stack) > 16 {
 		s.stack = nil
 	}
