@@ -63,31 +63,31 @@ func TestHostileFilePinsNothing(t *testing.T) {
 		n          int
 		each       func(i int) string
 	}{
-		"items": {"<pubsub xmlns='" + pubsub + "'><items node='n'>", "</items></pubsub>", 800, func(i int) string {
+		"items": {"<pubsub xmlns='" + pubsub + "'><items node='n'>", "</items></pubsub>", 400, func(i int) string {
 			return fmt.Sprintf("<item id='%d' z='%s'><a xmlns='b'/></item>", i, junk)
 		}},
 		"nodes": {"<pubsub xmlns='" + pubsub + "'>", "</pubsub>", 200, func(i int) string {
 			return fmt.Sprintf("<items node='%d' z='%s'><item id='1'><a xmlns='b'/></item></items>", i, junk)
 		}},
-		"contacts": {"<query xmlns='jabber:iq:roster'>", "</query>", 800, func(i int) string {
+		"contacts": {"<query xmlns='jabber:iq:roster'>", "</query>", 400, func(i int) string {
 			return fmt.Sprintf("<item jid='d%d.example' z='%s'/>", i, junk)
 		}},
-		"blocks": {"<blocklist xmlns='urn:xmpp:blocking'>", "</blocklist>", 800, func(i int) string {
+		"blocks": {"<blocklist xmlns='urn:xmpp:blocking'>", "</blocklist>", 400, func(i int) string {
 			return fmt.Sprintf("<item jid='d%d.example' z='%s'/>", i, junk)
 		}},
-		"requests": {"", "", 800, func(i int) string {
+		"requests": {"", "", 400, func(i int) string {
 			return fmt.Sprintf("<presence xmlns='jabber:client' type='subscribe' from='d%d.example' z='%s'/>", i, strings.Repeat("z", 15_000))
 		}},
-		"waiting messages": {"<offline-messages>", "</offline-messages>", 800, func(i int) string {
+		"waiting messages": {"<offline-messages>", "</offline-messages>", 400, func(i int) string {
 			return message(fmt.Sprint(i), nurse, me, fmt.Sprintf("<stanza-id xmlns='urn:xmpp:sid:0' by='%s' id='%d%s'/>", me, i, junk))
 		}},
-		"others' parts in nodes": {"<pubsub xmlns='" + pubsub + "#owner'>", "</pubsub>", 120, func(i int) string {
+		"others' parts in nodes": {"<pubsub xmlns='" + pubsub + "#owner'>", "</pubsub>", 60, func(i int) string {
 			return fmt.Sprintf("<affiliations node='n%d'>%s</affiliations>", i, jids)
 		}},
-		"keys of devices": {"<pubsub xmlns='" + pubsub + "'>", "</pubsub>", 800, func(i int) string {
+		"keys of devices": {"<pubsub xmlns='" + pubsub + "'>", "</pubsub>", 400, func(i int) string {
 			return fmt.Sprintf("<items node='urn:xmpp:omemo:%d%s'><item id='1'><a xmlns='b'/></item></items>", i, junk)
 		}},
-		"losses": {"", "", 800, func(i int) string { return fmt.Sprintf("<a%d%s xmlns='urn:x'/>", i, junk) }},
+		"losses": {"", "", 400, func(i int) string { return fmt.Sprintf("<a%d%s xmlns='urn:x'/>", i, junk) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHome(t, t.TempDir())
@@ -98,7 +98,7 @@ func TestHostileFilePinsNothing(t *testing.T) {
 			if err != nil || len(results) != 1 {
 				t.Fatalf("%v, %d accounts", err, len(results))
 			}
-			if more > 12<<20 {
+			if more > 8<<20 {
 				t.Errorf("%d MiB are kept", more>>20)
 			}
 			if l := lost(results[0]); len(l) > 100_000 {
