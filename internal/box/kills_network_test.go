@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// network is the network: who listens, by address.
-type network map[string]*memoryListener
+// wires are the network: who listens, by address.
+type wires map[string]*memoryListener
 
 type memoryListener struct {
 	at   memoryAddr
@@ -47,7 +47,7 @@ type memoryConn struct {
 func (c memoryConn) LocalAddr() net.Addr  { return c.local }
 func (c memoryConn) RemoteAddr() net.Addr { return c.remote }
 
-func (n network) dial(ctx context.Context, _, address string) (net.Conn, error) {
+func (n wires) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	l := n[address]
 	if l == nil {
 		return nil, fmt.Errorf("nobody listens at %s", address)

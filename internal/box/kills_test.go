@@ -50,7 +50,7 @@ type tale struct {
 	dir    string
 	when   string
 	houses []*abode
-	hear   network
+	hear   wires
 	keep   func(step int) (to string) // where the disks are kept; "" for not
 	steps  int
 	disks  [][]byte // at the last step
@@ -86,7 +86,7 @@ func (p plot) live(t *testing.T, dir, when string, keep func(step int) string) (
 			first = false
 			time.Sleep(time.Until(time.Unix(n, 0)) + time.Second)
 		}
-		w := &tale{T: t, plot: p, dir: dir, when: when, hear: network{}, keep: keep, asked: map[string]int{}}
+		w := &tale{T: t, plot: p, dir: dir, when: when, hear: wires{}, keep: keep, asked: map[string]int{}}
 		w.start()
 		said := w.statements()
 		if first {
