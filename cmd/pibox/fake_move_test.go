@@ -45,6 +45,14 @@ func (b *fakeBox) MoveStatus(_ context.Context, req admin.MoveStatusRequest) (ad
 	if req.New == "nobody@new.example" {
 		return admin.MoveStatusResponse{}, admin.Errorf(admin.CodeNotFound, "there is no move to %s", req.New)
 	}
+	if req.New == "cut@new.example" {
+		cut := admin.Move{Old: "cut@old.example", New: req.New, State: "planned", Contacts: []admin.MoveContact{}, Session: &admin.Migration{
+			Kind: "bring", Old: "cut@old.example", New: req.New, State: admin.MigrationInterrupted,
+			Error: admin.Errorf(admin.CodeFailed, "a restart of the box interrupted it").
+				Then("Give the password of cut@old.example again with 'pibox move bring cut@old.example cut@new.example'."),
+		}}
+		return admin.MoveStatusResponse{Moves: []admin.Move{cut}}, nil
+	}
 	done := admin.Move{Old: "old@old.example", New: "old@new.example", State: "done", Closed: true, Contacts: []admin.MoveContact{}}
 	return admin.MoveStatusResponse{Moves: []admin.Move{b.fakeMove("juliet@new.example"), done}}, nil
 }

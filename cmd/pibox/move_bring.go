@@ -21,8 +21,9 @@ archive, announces the move there, and tells the contacts from the new address. 
 this box; without it the name stays. The account is made here, or is an empty one.
 
 The old password is asked for, is never stored, and is not needed any more afterwards. What takes
-long goes on when you leave: the same command shows how it goes. After a restart of the box it
-begins the part anew that was under way. Keys of OMEMO stay behind, as they belong to devices.`,
+long goes on when you leave: the same command shows how it goes. A restart of the box interrupts it:
+'pibox move status' tells so, and the same command, with the old password, goes on; nothing comes
+twice, and nobody is told twice. Keys of OMEMO stay behind, as they belong to devices.`,
 		Example: "  pibox move bring juliet@old.example\n  pibox move bring juliet@old.example julia@family.example\n  pibox move bring juliet@old.example --dry-run",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {

@@ -18,7 +18,7 @@ func (a *app) attach(ctx context.Context, kind, old, new string, stop bool) (don
 	switch {
 	case errors.As(err, &known) && known.Code != admin.CodeNotFound:
 		return true, err
-	case stop && !running:
+	case stop && (err != nil || resp.Migration.State == admin.MigrationDone): // what failed, or was interrupted, is forgotten
 		return true, admin.Errorf(admin.CodeNotFound, "nothing is on its way from %s to %s", old, new)
 	case stop:
 		_, err = a.client().MigrationStop(ctx, admin.MigrationRequest{New: new})
@@ -74,11 +74,26 @@ func progressLine(t admin.Migration) string {
 	return line + " ..."
 }
 
+// sessionLine tells, below a move, what goes on at the other server, or has to be begun again.
+func sessionLine(t admin.Migration) string {
+	switch {
+	case t.State == admin.MigrationRepeating:
+		return fmt.Sprintf("Of %s the server was not reached yet; it is tried again.", plural(t.Counts.Unreached, "contact"))
+	case !t.State.Over():
+		return "Under way: " + progressLine(t)
+	case t.Error == nil:
+		return string(t.State)
+	case t.State == admin.MigrationInterrupted:
+		return "interrupted: " + strings.ToLower(t.Error.Next[:min(1, len(t.Error.Next))]) + t.Error.Next[min(1, len(t.Error.Next)):]
+	}
+	return "failed: " + t.Error.Message + ". " + t.Error.Next
+}
+
 func (a *app) finished(t admin.Migration) error {
 	if a.json {
 		a.printJSONTo(a.out, admin.MigrationResponse{Migration: t})
 	}
-	if t.State == admin.MigrationFailed {
+	if t.State == admin.MigrationFailed || t.State == admin.MigrationInterrupted {
 		if t.Password != "" && !a.json {
 			fmt.Fprintf(a.out, "Password of %s, shown only this once: %s\n", t.New, t.Password)
 		}
@@ -98,7 +113,7 @@ func (a *app) finished(t admin.Migration) error {
 		case c.Unreached == 0:
 			fmt.Fprintf(a.out, "For an hour the box stays ready there for contacts of this box: those who leave it as well find each other. This command with --stop ends that.\n")
 		default:
-			fmt.Fprintf(a.out, "Of %s nothing shows that the server got the request yet. It is sent again for two days, unless the box is restarted; this command with --stop ends that.\n",
+			fmt.Fprintf(a.out, "Of %s nothing shows that the server got the request yet. It is sent again for two days; this command with --stop ends that, and goes on with it when the box was restarted.\n",
 				plural(c.Unreached, "contact"))
 		}
 	} else {

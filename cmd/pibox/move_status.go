@@ -83,6 +83,9 @@ func (a *app) printMove(mv admin.Move) error {
 	if mv.Unverified {
 		fmt.Fprintln(a.out, "  The old address is not known to announce the move: everybody has to approve.")
 	}
+	if mv.Session != nil {
+		fmt.Fprintf(a.out, "  %s\n", sessionLine(*mv.Session))
+	}
 	if mv.ArchiveStays && !mv.Closed {
 		fmt.Fprintf(a.out, "  %s\n", archiveStays(mv.Old, mv.New))
 	}

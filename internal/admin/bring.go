@@ -43,8 +43,8 @@ type MigrationResponse struct {
 	Migration Migration `json:"migration"`
 }
 
-// Migration is what goes on between this box and another server for one account. It goes on when nobody looks; a restart of the box ends it, and asking
-// for it again goes on.
+// Migration is what goes on between this box and another server for one account. It goes on when nobody looks. A restart of the box interrupts it, because its
+// password is not stored: asking for it again goes on.
 type Migration struct {
 	Kind  string         `json:"kind"` // bring, leave
 	Old   string         `json:"old"`
@@ -58,7 +58,7 @@ type Migration struct {
 	Losses   []MigrationLoss `json:"losses,omitempty"`
 	// Lacks tells what the old server can not do for the statement that proves the move.
 	Lacks []string `json:"lacks,omitempty"`
-	// Error is why it failed.
+	// Error is why it failed, or was interrupted.
 	Error *Error    `json:"error,omitempty"`
 	Began time.Time `json:"began"`
 	Ended time.Time `json:"ended,omitzero"`
@@ -76,10 +76,14 @@ const (
 	MigrationRepeating MigrationState = "repeating"
 	MigrationDone      MigrationState = "done"
 	MigrationFailed    MigrationState = "failed"
+	// MigrationInterrupted: the box was restarted. Error.Next tells how it goes on.
+	MigrationInterrupted MigrationState = "interrupted"
 )
 
 // Over tells that nothing more happens.
-func (s MigrationState) Over() bool { return s == MigrationDone || s == MigrationFailed }
+func (s MigrationState) Over() bool {
+	return s == MigrationDone || s == MigrationFailed || s == MigrationInterrupted
+}
 
 // MigrationCounts tell what came along.
 type MigrationCounts struct {

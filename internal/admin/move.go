@@ -99,11 +99,14 @@ type Move struct {
 	Started    time.Time `json:"started,omitzero"`
 	Ended      time.Time `json:"ended,omitzero"`
 	// ForwardsUntil is when the old account, of this box, may be closed; Closed that it is. ThenClose: it is closed then by itself.
-	ForwardsUntil time.Time     `json:"forwards_until,omitzero"`
-	Closed        bool          `json:"closed,omitempty"`
-	ThenClose     bool          `json:"then_close,omitempty"`
-	ArchiveStays  bool          `json:"archive_stays,omitempty"` // in the old account, until that is closed
-	Contacts      []MoveContact `json:"contacts"`
+	ForwardsUntil time.Time `json:"forwards_until,omitzero"`
+	Closed        bool      `json:"closed,omitempty"`
+	ThenClose     bool      `json:"then_close,omitempty"`
+	ArchiveStays  bool      `json:"archive_stays,omitempty"` // in the old account, until that is closed
+	// Session is what goes on at the other server, or did not come to its end there: an account that is brought, or leaves. A move of which only that is
+	// known, because its contacts did not come yet, is planned.
+	Session  *Migration    `json:"session,omitempty"`
+	Contacts []MoveContact `json:"contacts"`
 }
 
 // MoveContact is where one contact stands.

@@ -3,8 +3,10 @@
 package box
 
 import (
+	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"time"
 
@@ -51,6 +53,9 @@ type Box struct {
 	push     *push.Push
 
 	migrations *migrations
+
+	// dial, where it is not nil, replaces a net.Dialer's on the way to other servers, for tests.
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // New wires a box on an open store. The domains are those to serve, prepared, the main one first. remote may be nil: then other servers are
@@ -86,7 +91,7 @@ func New(st *store.Store, cfg config.Config, domains []string, version string, r
 // Start takes up the work that a stop left; other servers can be reached from now on.
 func (b *Box) Start() error {
 	b.archive.Start()
-	return b.Moved.Start()
+	return errors.Join(b.Moved.Start(), b.resumeMigrations())
 }
 
 // Stop ends the work; what is durable goes on at the next Start.

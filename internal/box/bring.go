@@ -24,7 +24,10 @@ type bringing struct {
 	old, new xmpp.JID
 	way      client.Config
 	t        *migration
-	refused  map[xmpp.JID]bool // contacts whose servers gave back what tells them
+	refused  map[xmpp.JID]bool   // contacts whose servers gave back what tells them
+	mark     store.MigrationMark // of this attempt and those before
+	unsure   bool                // an earlier session may have told contacts of whom that is not noted
+	rest     bool                // the move did not come to some whom only the old address can tell
 }
 
 // MoveBring implements admin.API.
@@ -37,7 +40,7 @@ func (d *Daemon) MoveBring(ctx context.Context, req admin.MoveBringRequest) (res
 	if err != nil {
 		return resp, toldMove(err)
 	}
-	is := admin.Migration{Kind: "bring", Old: br.old.String(), New: br.new.String()}
+	is := admin.Migration{Kind: kindBring, Old: br.old.String(), New: br.new.String()}
 	if req.DryRun {
 		resp.Migration, err = br.look(ctx, is)
 		return resp, err
@@ -83,9 +86,14 @@ func (br *bringing) look(ctx context.Context, is admin.Migration) (admin.Migrati
 	return is, nil
 }
 
-// run is the whole way: everything comes, the old address says where it went, and the move starts. What was done before is not done again.
 func (br *bringing) run(ctx context.Context, t *migration) error {
 	br.t = t
+	return br.b.ended(br.new, t, br.all(ctx), br.rest)
+}
+
+// all is the whole way: everything comes, the old address says where it went, and the move starts. What was done before is not done again.
+func (br *bringing) all(ctx context.Context) error {
+	t := br.t
 	job, here, err := br.standing()
 	if err != nil {
 		return err
@@ -104,7 +112,33 @@ func (br *bringing) run(ctx context.Context, t *migration) error {
 	if err := br.b.Moved.StartJob(br.new, moved.StartOptions{Unverified: br.req.Unverified}); err != nil {
 		return err
 	}
-	return br.tell(ctx)
+	if err := br.tell(ctx); err != nil || !here {
+		return err
+	}
+	return br.password()
+}
+
+// begun marks that somebody was let in at the old server.
+func (br *bringing) begun() (err error) {
+	if br.mark.New == "" {
+		br.mark, err = br.b.begun(store.MigrationMark{Kind: kindBring, Old: br.old.String(), New: br.new.String(), Server: br.req.Server, Direct: br.req.DirectTLS})
+	}
+	return err
+}
+
+// password gives an account another one that an attempt before this made: nobody was told that of its own.
+func (br *bringing) password() error {
+	secret := false
+	if err := br.b.Store.View(func(tx *store.Tx) error {
+		br.mark, _ = store.Migrating(tx, br.new.String())
+		secret = untold(tx, br.mark)
+		return nil
+	}); err != nil || !br.mark.Made || !secret && br.req.Password == "" || len(br.b.Router.Sessions(br.new)) > 0 {
+		return err
+	}
+	oneTime, _, err := br.b.Accounts.SetPassword(br.new, br.req.Password)
+	br.t.change(func(is *admin.Migration) { is.Password = oneTime })
+	return err
 }
 
 // standing tells what an earlier attempt left: the job, and whether the contents are here.
@@ -114,6 +148,9 @@ func (br *bringing) standing() (job store.MoveJob, here bool, err error) {
 			return moved.ErrHeld
 		}
 		_, importing := store.Importing(tx, br.new.String())
+		if mark, ok := store.Migrating(tx, br.new.String()); ok && mark.Kind == kindBring && mark.Old == br.old.String() {
+			br.mark, br.unsure = mark, true
+		}
 		job, here = store.MoveJobs.Get(tx, br.new.String())
 		if !here || job.Old != br.old.String() || job.State == store.MoveUndone {
 			job, here = store.MoveJob{}, false
@@ -127,7 +164,13 @@ func (br *bringing) standing() (job store.MoveJob, here bool, err error) {
 
 // take brings the contents. The account is made only when the old server has let us in.
 func (br *bringing) take(ctx context.Context) error {
-	im := br.b.Importer(ctx, func(o *portable.ImportOptions) { o.Only, o.As = br.old, br.new })
+	im := br.b.Importer(ctx, func(o *portable.ImportOptions) {
+		o.Only, o.As = br.old, br.new
+		appear := o.Appear
+		o.Appear = func(tx *store.Tx, out *xmpp.Out, account xmpp.JID) error {
+			return errors.Join(br.brought(tx), appear(tx, out, account))
+		}
+	})
 	defer func() { _ = im.Close() }()
 	counts, err := client.Bring(ctx, br.way, &arrival{Importer: im, br: br}, client.Options{Progress: func(part string, c client.Counts) {
 		br.t.counts(c)
@@ -142,21 +185,26 @@ func (br *bringing) take(ctx context.Context) error {
 			br.t.change(func(*admin.Migration) { br.t.losses.AddN(l.Loss, l.Count) })
 		}
 	}
-	if err != nil {
-		return err
+	return err
+}
+
+// brought notes, in the transaction that makes the account whole, that its contents are here: they come once.
+func (br *bringing) brought(tx *store.Tx) error {
+	job, ok := store.MoveJobs.Get(tx, br.new.String())
+	if !ok {
+		return errors.New("the move was not planned")
 	}
-	return br.b.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
-		job, ok := store.MoveJobs.Get(tx, br.new.String())
-		if !ok {
-			return errors.New("the move was not planned")
-		}
-		if job.Steps == nil {
-			job.Steps = map[string]time.Time{}
-		}
-		job.Steps[stepBrought] = time.Now().UTC()
-		store.MoveJobs.Put(tx, job.New, job)
-		return nil
-	})
+	markStep(tx, job, stepBrought)
+	return nil
+}
+
+// markStep notes that a step of a job is done.
+func markStep(tx *store.Tx, job store.MoveJob, name string) {
+	if job.Steps == nil {
+		job.Steps = map[string]time.Time{}
+	}
+	job.Steps[name] = time.Now().UTC()
+	store.MoveJobs.Put(tx, job.New, job)
 }
 
 // arrival is the importer with the account made before it.
@@ -168,11 +216,19 @@ type arrival struct {
 // User implements portable.Sink.
 func (a *arrival) User(u portable.User) error {
 	br := a.br
-	oneTime, err := br.b.Accounts.Create(br.new, br.req.Password, accounts.Role{})
-	if err != nil && !errors.Is(err, accounts.ErrExists) {
+	if err := br.begun(); err != nil {
 		return err
 	}
-	br.t.change(func(is *admin.Migration) { is.Password = oneTime })
+	oneTime, err := br.b.Accounts.Create(br.new, br.req.Password, accounts.Role{})
+	switch {
+	case errors.Is(err, accounts.ErrExists):
+		err = br.password()
+	case err == nil:
+		br.t.change(func(is *admin.Migration) { is.Password = oneTime })
+	}
+	if err != nil {
+		return err
+	}
 	return a.Importer.User(u)
 }
 
@@ -190,6 +246,9 @@ func (br *bringing) announce(ctx context.Context) error {
 			return err
 		}
 		defer func() { _ = s.Close() }()
+		if err := br.begun(); err != nil {
+			return err
+		}
 		st, err = s.Publish(ctx, br.new, readers)
 		return err
 	})

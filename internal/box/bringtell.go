@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"pibox/internal/admin"
@@ -48,6 +49,7 @@ func (br *bringing) tell(ctx context.Context) error {
 		br.t.change(func(is *admin.Migration) { is.Counts.Unreached = left })
 		wait := client.Backoff(time.Since(began))
 		if left == 0 && !waiting || time.Until(until) < wait+time.Hour {
+			br.rest = waiting
 			return nil // who is left stays as he is noted
 		}
 		if err := br.t.pause(ctx, wait, nil); err != nil {
@@ -73,7 +75,7 @@ func (br *bringing) toTell() (due []client.Message, waiting bool, err error) {
 			if br.refused[who] {
 				continue
 			}
-			// Should it be said twice, after a power cut, it has the same id.
+			// By its id it is known, after a power cut, whether it was said.
 			id := sha256.Sum256([]byte(job.Created.String() + br.new.String() + who.String()))
 			due = append(due, client.Message{To: who, ID: "moved-" + hex.EncodeToString(id[:8]), Language: lang, Body: text})
 		}
@@ -93,7 +95,17 @@ func (br *bringing) say(ctx context.Context, due []client.Message) (left int, er
 		return 0, err
 	}
 	defer func() { _ = s.Close() }()
-	back, err := s.Say(ctx, due)
+	if err := br.begun(); err != nil {
+		return 0, err
+	}
+	said := map[xmpp.JID]bool{}
+	if br.unsure {
+		if said, err = br.said(ctx, s, due); err != nil {
+			return 0, err
+		}
+	}
+	br.unsure = true
+	back, err := s.Say(ctx, slices.DeleteFunc(slices.Clone(due), func(m client.Message) bool { return said[m.To] }))
 	if err != nil {
 		return 0, err
 	}
@@ -105,6 +117,7 @@ func (br *bringing) say(ctx context.Context, due []client.Message) (left int, er
 				moved.Told(tx, br.new, m.To)
 			case why.Again:
 				left++
+				cameBack(tx, br.new, m.To, why.Why)
 			default:
 				br.refused[m.To] = true
 				br.t.lose(portable.Loss{What: fmt.Sprintf("the message to %s that tells the new address", m.To), Why: why.Why})
@@ -113,4 +126,29 @@ func (br *bringing) say(ctx context.Context, due []client.Message) (left int, er
 		return nil
 	})
 	return left, err
+}
+
+// said are those who were told by a session that did not note it. What came back was noted, and is said again.
+func (br *bringing) said(ctx context.Context, s *client.Session, due []client.Message) (map[xmpp.JID]bool, error) {
+	var ask []client.Message
+	if err := br.b.Store.View(func(tx *store.Tx) error {
+		for _, m := range due {
+			if c, _ := store.MoveContacts.Get(tx, store.Key(br.new.String(), m.To.String())); c.Failure == "" {
+				ask = append(ask, m)
+			}
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	return s.Said(ctx, ask)
+}
+
+// cameBack notes that a message did not arrive.
+func cameBack(tx *store.Tx, new, who xmpp.JID, why string) {
+	key := store.Key(new.String(), who.String())
+	if c, ok := store.MoveContacts.Get(tx, key); ok {
+		c.Failure = why
+		store.MoveContacts.Put(tx, key, c)
+	}
 }

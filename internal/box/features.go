@@ -85,9 +85,11 @@ func (b *Box) features() []feature {
 			b.roster.OnChange(b.contactChanged)
 			b.roster.OnResend(b.Moved.Resend)
 			b.roster.OnAnswer(b.Moved.Answer)
+			b.Accounts.OnPassword(b.passwordChanged)
 			b.Accounts.OnRemove(func(tx *store.Tx, _ *xmpp.Out, account xmpp.JID, forward bool) error {
 				if !forward {
 					b.Moved.AccountRemoved(tx, account)
+					store.EndMigration(tx, account.String())
 				}
 				return nil
 			})

@@ -43,7 +43,7 @@ func (d *Daemon) MoveLeave(ctx context.Context, req admin.MoveLeaveRequest) (res
 	if err != nil {
 		return resp, toldMove(err)
 	}
-	is := admin.Migration{Kind: "leave", Old: l.old.String(), New: l.new.String()}
+	is := admin.Migration{Kind: kindLeave, Old: l.old.String(), New: l.new.String()}
 	if req.Password != "" {
 		resp.Migration, err = s.box.migrations.begin(ctx, is, l.new, l.run)
 		return resp, err
@@ -102,29 +102,65 @@ func (l *leaving) plan() error {
 	return l.b.Moved.StartJob(l.new, moved.StartOptions{})
 }
 
-// run announces the move, builds up the new account, and tells the contacts from there. The login comes first: nothing is announced that can not go on.
 func (l *leaving) run(ctx context.Context, t *migration) error {
 	l.t = t
+	return l.b.ended(l.new, t, l.all(ctx), false)
+}
+
+// all announces the move, builds up the new account, and tells the contacts from there. The login comes first: nothing is announced that can not go on.
+func (l *leaving) all(ctx context.Context) error {
 	s, err := client.Dial(ctx, l.way)
 	if err != nil {
 		return err
 	}
 	_ = s.Close()
+	is := store.MigrationMark{Kind: kindLeave, Old: l.old.String(), New: l.new.String(), Server: l.req.Server, Direct: l.req.DirectTLS}
+	if _, err := l.b.begun(is); err != nil {
+		return err
+	}
 	if err := l.plan(); err != nil {
 		return err
 	}
-	t.part("building up the new account")
-	if err := again(ctx, func() error { return l.upload(ctx) }); err != nil {
+	l.t.part("building up the new account")
+	if err := l.build(ctx); err != nil {
 		return err
 	}
 	if err := l.served(ctx); err != nil {
 		return err
 	}
-	t.part("telling the contacts")
+	l.t.part("telling the contacts")
 	if err := again(ctx, func() error { return l.tell(ctx) }); err != nil {
 		return err
 	}
 	return l.repeat(ctx)
+}
+
+// stepBuilt marks a job whose new account, at another server, was given the contents.
+const stepBuilt = "built"
+
+// build gives the new account the contents, once: what its owner changes there afterwards is newer.
+func (l *leaving) build(ctx context.Context) error {
+	job, err := l.job()
+	if err != nil || !job.Steps[stepBuilt].IsZero() {
+		return err
+	}
+	if err := again(ctx, func() error { return l.upload(ctx) }); err != nil {
+		return err
+	}
+	return l.b.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+		if job, ok := store.MoveJobs.Get(tx, l.new.String()); ok {
+			markStep(tx, job, stepBuilt)
+		}
+		return nil
+	})
+}
+
+func (l *leaving) job() (job store.MoveJob, err error) {
+	err = l.b.Store.View(func(tx *store.Tx) error {
+		job, _ = store.MoveJobs.Get(tx, l.new.String())
+		return nil
+	})
+	return job, err
 }
 
 // upload gives the contents to the new server, as far as it takes them. A repeat overwrites the same with the same.
@@ -140,11 +176,8 @@ func (l *leaving) upload(ctx context.Context) error {
 
 // served waits until the statement may be read, where the configuration delays it.
 func (l *leaving) served(ctx context.Context) error {
-	var job store.MoveJob
-	if err := l.b.Store.View(func(tx *store.Tx) error {
-		job, _ = store.MoveJobs.Get(tx, l.new.String())
-		return nil
-	}); err != nil {
+	job, err := l.job()
+	if err != nil {
 		return err
 	}
 	select {

@@ -13,8 +13,8 @@ import (
 	"pibox/internal/xmpp"
 )
 
-// tell tells all contacts who are open, in one session. What became of them is stored before anything is waited for; after a crash before that the new
-// contact list shows who was asked.
+// tell tells all contacts who are open, in one session. What became of them is stored before anything is waited for. After a crash before that they are sent
+// the same request once more: the new server may have crashed with it, and theirs takes two for one question (RFC 6121 §3.1.3).
 func (l *leaving) tell(ctx context.Context) error {
 	s, m, all, err := l.session(ctx)
 	if err != nil {

@@ -61,7 +61,7 @@ func (b *Box) undoLeave(ctx context.Context, req admin.MoveUndoRequest) (resp ad
 		}
 		one = list[0]
 	}
-	if t, err := b.migrations.get(new); err == nil {
+	if t := b.migrations.get(new); t != nil {
 		select { // a session that tells contacts may not be at its end
 		case <-t.done:
 		case <-ctx.Done():

@@ -114,13 +114,11 @@ func (ts *migrations) begin(ctx context.Context, is admin.Migration, new xmpp.JI
 	return now, nil
 }
 
-func (ts *migrations) get(new xmpp.JID) (*migration, error) {
+// get gives that to an address; nil: there was none since the box was started.
+func (ts *migrations) get(new xmpp.JID) *migration {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if t := ts.byNew[new]; t != nil {
-		return t, nil
-	}
-	return nil, admin.Errorf(admin.CodeNotFound, "nothing is on its way to %s, or the box was restarted since", new).Then("'pibox move status --all' shows all moves.")
+	return ts.byNew[new]
 }
 
 func (t *migration) state() admin.Migration {
@@ -254,7 +252,7 @@ func migrationError(err error) *admin.Error {
 
 // elsewhere is the way to an account at another server: what the configuration says of servers holds for their clients too.
 func (b *Box) elsewhere(account xmpp.JID, password, server string, direct bool) (client.Config, error) {
-	c := client.Config{Account: account, Password: password, Address: server, Direct: direct}
+	c := client.Config{Account: account, Password: password, Address: server, Direct: direct, Dial: b.dial}
 	roots, err := trusted(b.cfg.S2S)
 	if err != nil {
 		return c, err
@@ -283,33 +281,55 @@ func (b *Box) elsewhere(account xmpp.JID, password, server string, direct bool) 
 
 // Migration implements admin.API.
 func (d *Daemon) Migration(_ context.Context, req admin.MigrationRequest) (resp admin.MigrationResponse, err error) {
-	t, err := d.migration(req)
-	if err == nil {
-		resp.Migration = t.state()
+	b, new, t, err := d.migration(req)
+	if err != nil {
+		return resp, err
 	}
-	return resp, err
+	if t != nil {
+		resp.Migration = t.state()
+		return resp, nil
+	}
+	var ok bool
+	if resp.Migration, ok = b.lastly(new); !ok {
+		return resp, noMigration(new)
+	}
+	return resp, nil
 }
 
-// MigrationStop implements admin.API.
+// MigrationStop implements admin.API. What a restart interrupted is forgotten.
 func (d *Daemon) MigrationStop(_ context.Context, req admin.MigrationRequest) (resp admin.MigrationResponse, err error) {
-	t, err := d.migration(req)
-	if err == nil {
+	b, new, t, err := d.migration(req)
+	if err != nil {
+		return resp, err
+	}
+	if t != nil && !t.state().State.Over() {
 		t.cancel()
 		resp.Migration = t.state()
+		return resp, nil
 	}
+	was, ok, err := b.forget(new)
+	if err == nil && !ok {
+		err = noMigration(new)
+	}
+	resp.Migration = interrupted(was)
 	return resp, err
 }
 
-func (d *Daemon) migration(req admin.MigrationRequest) (*migration, error) {
+func noMigration(new xmpp.JID) error {
+	return admin.Errorf(admin.CodeNotFound, "nothing is on its way to %s", new).Then("'pibox move status --all' shows all moves.")
+}
+
+// migration finds one; nil: none is in memory.
+func (d *Daemon) migration(req admin.MigrationRequest) (*Box, xmpp.JID, *migration, error) {
 	s, err := d.serving()
 	if err != nil {
-		return nil, err
+		return nil, xmpp.JID{}, nil, err
 	}
 	new, err := s.box.anAddress(req.New)
 	if err != nil {
-		return nil, told(err)
+		return nil, new, nil, told(err)
 	}
-	return s.box.migrations.get(new)
+	return s.box, new, s.box.migrations.get(new), nil
 }
 
 // again does something at another server until it works, or fails for good, or too often.

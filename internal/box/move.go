@@ -228,6 +228,11 @@ func (b *Box) jobs(new string) (all []xmpp.JID, err error) {
 				all = append(all, j)
 			}
 		}
+		for _, mark := range store.AllMigrating(tx) { // whose contacts did not come yet
+			if j, err := xmpp.ParseJID(mark.New); err == nil && new == "" && !store.MoveJobs.Has(tx, mark.New) {
+				all = append(all, j)
+			}
+		}
 		return nil
 	})
 	if err == nil && new != "" && len(all) == 0 {
@@ -238,8 +243,12 @@ func (b *Box) jobs(new string) (all []xmpp.JID, err error) {
 
 func (b *Box) move(new xmpp.JID) (mv admin.Move, err error) {
 	var p moved.Progress
+	var session *admin.Migration
 	if err = b.Store.View(func(tx *store.Tx) (err error) {
-		p, err = b.Moved.ProgressOf(tx, new)
+		session = b.session(tx, new)
+		if p, err = b.Moved.ProgressOf(tx, new); errors.Is(err, moved.ErrNoJob) && session != nil {
+			p, err = moved.Progress{Job: store.MoveJob{Old: session.Old, New: session.New, State: store.MovePlanned, Created: session.Began}}, nil
+		}
 		return err
 	}); err != nil {
 		return mv, err
@@ -248,7 +257,8 @@ func (b *Box) move(new xmpp.JID) (mv admin.Move, err error) {
 	mv = admin.Move{
 		Old: j.Old, New: j.New, Via: j.Via, Family: j.Family, State: string(j.State), Held: p.Held, Announced: j.Announced, Unverified: j.Unverified,
 		Outside: j.Outside, Created: j.Created, Started: j.Started, Ended: j.Ended,
-		ForwardsUntil: p.ForwardsUntil, Closed: p.Closed, ThenClose: j.ThenClose, ArchiveStays: j.ArchiveStays, Contacts: []admin.MoveContact{},
+		ForwardsUntil: p.ForwardsUntil, Closed: p.Closed, ThenClose: j.ThenClose, ArchiveStays: j.ArchiveStays,
+		Session: session, Contacts: []admin.MoveContact{},
 	}
 	for _, c := range p.Contacts {
 		mv.Contacts = append(mv.Contacts, admin.MoveContact{
@@ -292,10 +302,17 @@ func (b *Box) stopMoves(new string, stop func(new xmpp.JID) (moved.Cancelled, er
 	}
 	list := []admin.MoveStopped{}
 	for _, j := range all {
-		if t, err := b.migrations.get(j); err == nil && !t.state().State.Over() {
+		if t := b.migrations.get(j); t != nil && !t.state().State.Over() {
 			t.cancel() // it tells nobody else
 		}
 		did, e := stop(j)
+		if e == nil || errors.Is(e, moved.ErrNoJob) {
+			was, marked, failed := b.forget(j)
+			if marked && e != nil { // its contacts had not come
+				did, e = moved.Cancelled{Old: was.Old, Statement: "stays"}, nil
+			}
+			e = errors.Join(e, failed)
+		}
 		if e != nil {
 			err = e
 			continue

@@ -122,7 +122,7 @@ func (b *Box) otherServers(certs *reach.Certificates) (*s2s.Server, error) {
 		AuthTimeout: c.AuthTimeout.D(), ConnectTimeout: c.ConnectTimeout.D(),
 		Connections: c.Connections, ConnectionsPerAddress: c.ConnectionsPerAddress, IdleTimeout: c.IdleTimeout.D(),
 		Keepalive: c.Keepalive.D(), DeadAfter: c.DeadAfter.D(), WriteTimeout: c.WriteTimeout.D(),
-		QueueBytes: int(c.QueueBytes), QueueTotal: int(c.QueueTotal), QueueTime: c.QueueTime.D(), DurableTime: c.DurableTime.D(), DurableBytes: int(c.DurableBytes), Log: b.log,
+		QueueBytes: int(c.QueueBytes), QueueTotal: int(c.QueueTotal), QueueTime: c.QueueTime.D(), DurableTime: c.DurableTime.D(), DurableBytes: int(c.DurableBytes), Log: b.log, Dial: b.dial,
 	})
 }
 

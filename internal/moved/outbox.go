@@ -36,6 +36,7 @@ type laneState struct {
 	lost    uint64   // Losses.Lost when the first of them was sent
 	refused bool     // our own side gave one of them back
 	pinging bool
+	round   int // of the ping that is open
 	fails   int
 	timer   *time.Timer // the next ping or, after a failure, the next attempt
 }
@@ -48,6 +49,8 @@ const (
 	// settle lets one ping stand behind all that a move sends.
 	settle      = 250 * time.Millisecond
 	pingTimeout = 60 * time.Second
+	// lossCheck is how often an open ping is looked at: behind a stream that was lost its answer would prove nothing, and may never come.
+	lossCheck = time.Second
 	// giveUp ends the attempts for an entry: a server that is away for longer is not coming back as the same.
 	giveUp = 60 * 24 * time.Hour
 	// outboxID begins the id of what the outbox sends, so that it is known when it comes back.
@@ -327,17 +330,44 @@ func (o *Outbox) ping(l lane) {
 		return
 	}
 	s.pinging = true
+	s.round++
+	round := s.round
+	time.AfterFunc(lossCheck, func() { o.watch(l, round) })
 	o.mu.Unlock()
 	o.r.Ask(xmpp.Ask{
 		From: xmpp.JID{Domain: l.from}, To: xmpp.JID{Domain: l.to}, Type: "get", Timeout: pingTimeout,
 		Payload: xmpp.NewXMLNS("ping", "urn:xmpp:ping").Bytes(),
 		// An error from the other server is an answer too; one of our own side, which has no peer, is not.
 		Done: func(reply *xmpp.Request) {
-			if reply == nil || reply.Peer == nil || !o.answered(l, covered) {
+			if o.open(l, round) && (reply == nil || reply.Peer == nil || !o.answered(l, covered)) {
 				o.failed(l)
 			}
 		},
 	})
+}
+
+// open tells whether a ping is still waited for.
+func (o *Outbox) open(l lane, round int) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.lane(l)
+	return s.pinging && s.round == round && !o.stopped
+}
+
+// watch ends the wait for an answer where a stream was lost since.
+func (o *Outbox) watch(l lane, round int) {
+	lost := o.lost()
+	o.mu.Lock()
+	s := o.lane(l)
+	waits := s.pinging && s.round == round && !o.stopped
+	vain := waits && s.lost != lost
+	if waits && !vain {
+		time.AfterFunc(lossCheck, func() { o.watch(l, round) })
+	}
+	o.mu.Unlock()
+	if vain {
+		o.failed(l)
+	}
 }
 
 // answered is false when the answer does not show that everything before the ping arrived.

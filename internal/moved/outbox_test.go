@@ -22,6 +22,7 @@ type lossy struct {
 	got  map[string]int // subscription stanzas by type and recipient
 	away bool           // no other server can be reached
 	lose int            // so many pings are answered on a new stream, what was before them is gone
+	mute int            // so many pings are not answered
 }
 
 func (l *lossy) Lost() uint64 {
@@ -41,6 +42,10 @@ func (l *lossy) Send(st *xmpp.Stanza) {
 	case st.Kind == xmpp.Presence:
 		l.got[st.Type+" "+st.To.String()]++
 	case st.HasChild("urn:xmpp:ping", "ping"):
+		if l.mute > 0 {
+			l.mute--
+			return
+		}
 		if l.lose > 0 {
 			l.lose--
 			l.lost++
@@ -98,6 +103,33 @@ func TestOutboxAndLostStreams(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An answer that would prove nothing, because the stream was lost, is not waited for.
+func TestOutboxWaitsForNoAnswerBehindALostStream(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		l := &lossy{got: map[string]int{}, mute: 2}
+		b, st := lossyBox(t, dir, l)
+		defer func() { _ = b.Close() }()
+		claim(l)
+		time.Sleep(5 * time.Second)
+		l.mu.Lock()
+		l.lost++
+		l.mu.Unlock()
+		time.Sleep(35 * time.Second) // the first pause is 30 s
+		synctest.Wait()
+		if left := dump(t, st); strings.Contains(left, "outbox") {
+			t.Errorf("left is\n%s", left)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for what, n := range l.got {
+			if n != 2 {
+				t.Errorf("%s was sent %d times", what, n)
+			}
+		}
+	})
 }
 
 // silent is a client that must hear nothing of what the outbox can not deliver.

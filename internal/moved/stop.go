@@ -61,12 +61,13 @@ func (m *Moved) Cancel(new xmpp.JID) (did Cancelled, err error) {
 }
 
 // Undo takes a move back from everybody who has not followed: requests, pre-approvals, items that the job made, and the statement of an old home
-// on this box.
+// on this box. Repeated, it tells the same and changes nothing.
 func (m *Moved) Undo(new xmpp.JID) (did Cancelled, err error) {
 	err = m.r.Update(func(tx *store.Tx, out *xmpp.Out) error {
 		job, ok := store.MoveJobs.Get(tx, new.String())
 		did = Cancelled{Old: job.Old, Statement: "elsewhere"}
-		if !ok || job.State == store.MovePlanned || job.State == store.MoveUndone {
+		undone := job.State == store.MoveUndone
+		if !ok || job.State == store.MovePlanned {
 			return refuse(ErrNoJob, "no move to %s was begun", new)
 		}
 		old, _, err := addresses(job)
@@ -87,8 +88,16 @@ func (m *Moved) Undo(new xmpp.JID) (did Cancelled, err error) {
 			if open(c.Step) && c.Step != store.StepWaiting && !(job.Outside && c.Step == store.StepAsked) {
 				did.Stopped = append(did.Stopped, who.String())
 			}
-			m.takeBack(tx, out, new, who, c)
+			if !undone {
+				m.takeBack(tx, out, new, who, c)
+			}
 		}, func() {
+			if undone {
+				if m.r.IsLocal(old.Domain) {
+					did.Statement = "retracted"
+				}
+				return
+			}
 			job.State, job.Ended = store.MoveUndone, time.Now().UTC()
 			store.MoveJobs.Put(tx, job.New, job)
 			if mv, ok := store.Moves.Get(tx, job.Old); ok && mv.To == job.New {

@@ -16,6 +16,16 @@ const maxID = 1024
 // archiveNamespaces are the versions of XEP-0313 that can be asked, the newest first; the older one differs in what does not matter here.
 func archiveNamespaces() []string { return []string{"urn:xmpp:mam:2", "urn:xmpp:mam:1"} }
 
+// archiveOf is the newest of them that a server has; "" is none.
+func archiveOf(has map[string]bool) string {
+	for _, v := range archiveNamespaces() {
+		if has[v] {
+			return v
+		}
+	}
+	return ""
+}
+
 func (s *Session) bringPrefs(ctx context.Context, sink portable.Sink, _ *State) error {
 	prefs, err := s.ask(ctx, query{typ: "get", raw: xmpp.NewXMLNS("prefs", archiveNamespaces()[0]).Bytes()})
 	if refused(err) || err == nil && (prefs == nil || prefs.NS != archiveNamespaces()[0] || prefs.Name != "prefs") {
@@ -46,12 +56,7 @@ func (s *Session) bringArchive(ctx context.Context, sink portable.Sink, st *Stat
 	if err != nil {
 		return err
 	}
-	ns := ""
-	for _, v := range archiveNamespaces() {
-		if ns == "" && has[v] {
-			ns = v
-		}
-	}
+	ns := archiveOf(has)
 	if ns == "" {
 		return sunk(sink.Unknown(portable.Loss{What: "archive", Why: "the old server keeps none that could be asked for"}))
 	}

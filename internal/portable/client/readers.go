@@ -26,8 +26,8 @@ func accessOf(config map[string][]string) string {
 
 // publishFor publishes the statement for those who are named, and reads back that it is so. Where the server can not do it, why says so; the statement
 // is then one that nobody, or not everybody, may read.
-func (s *Session) publishFor(ctx context.Context, to xmpp.JID, has map[string]bool, readers []xmpp.JID) (ok bool, why string, err error) {
-	err = s.publish(ctx, to, has, accessWhitelist)
+func (s *Session) publishFor(ctx context.Context, publish func(access string) error, readers []xmpp.JID) (ok bool, why string, err error) {
+	err = publish(accessWhitelist)
 	if err == nil {
 		why, err = s.letIn(ctx, readers)
 	}

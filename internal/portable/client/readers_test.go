@@ -58,11 +58,12 @@ func TestStatementWithoutList(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
-				access := ""
+				access, published := "", false
 				f.hear = func(c *fakeConn, el *frame.Element) bool {
 					raw := string(el.Raw)
 					no := func() bool { c.say("<iq type='error' id='" + el.Attr("id") + "'>" + refusal + "</iq>"); return true }
 					set := func() bool {
+						published = published || strings.Contains(raw, "<publish ") && !(tt.whitelist && strings.Contains(raw, ">whitelist<"))
 						switch {
 						case strings.Contains(raw, ">open<"):
 							t.Error("for everybody")
@@ -76,6 +77,8 @@ func TestStatementWithoutList(t *testing.T) {
 						return c.result(el, "")
 					}
 					switch {
+					case strings.Contains(raw, "<items ") && !published:
+						return no()
 					case strings.Contains(raw, "<publish "), strings.Contains(raw, "<configure ") && el.Attr("type") == "set":
 						return set()
 					case strings.Contains(raw, "<configure "):

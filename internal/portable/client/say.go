@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"strconv"
 
 	"pibox/internal/xmpp"
 	"pibox/internal/xmpp/frame"
@@ -85,4 +86,42 @@ func (s *Session) reached(ctx context.Context, servers map[xmpp.JID]*reach) erro
 		return err
 	}
 	return s.sendAll(ctx, [][]byte{nil})
+}
+
+// Said tells which of these messages are in the account's archive: an earlier session sent them. Where there is none, nobody knows of any.
+func (s *Session) Said(ctx context.Context, all []Message) (map[xmpp.JID]bool, error) {
+	said := map[xmpp.JID]bool{}
+	has, err := s.supports(ctx, s.me.Bare())
+	ns := archiveOf(has)
+	if err != nil || ns == "" {
+		return said, err
+	}
+	for _, m := range all {
+		// It is among the last that went between the two.
+		form := options(ns, "", [][2]string{{"with", m.To.String()}})
+		set := xmpp.NewXMLNS("set", nsRSM).Leaf("max", "", strconv.Itoa(s.c.Limits.Page)).Leaf("before", "", "").Bytes()
+		seen := 0
+		_, err := s.ask(ctx, query{
+			typ: "set", raw: xmpp.NewXMLNS("query", ns).Attr("queryid", m.ID).Raw(form).Raw(set).Bytes(),
+			each: func(el *frame.Element) (bool, error) {
+				n := el.Node().Child(ns, "result")
+				if n == nil || n.Attr("queryid") != m.ID || !s.from(el, s.me.Bare()) {
+					return false, nil
+				}
+				if seen++; seen > 2*s.c.Limits.Page {
+					return false, tooMuch("a page of its archive does not end")
+				}
+				was := n.Child(nsForward, "forwarded").Child(frame.NSClient, "message")
+				from, err := xmpp.ParseJID(was.Attr("from"))
+				if err == nil && from.Bare() == s.me.Bare() && was.Attr("id") == m.ID {
+					said[m.To] = true
+				}
+				return true, nil
+			},
+		})
+		if err != nil && !refused(err) {
+			return nil, err
+		}
+	}
+	return said, nil
 }

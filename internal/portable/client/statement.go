@@ -61,14 +61,22 @@ func (s *Session) Publish(ctx context.Context, to xmpp.JID, readers []xmpp.JID) 
 	if err != nil {
 		return st, err
 	}
+	was, there, err := s.Published(ctx)
+	if err != nil {
+		return st, err
+	}
+	publish := func(access string) error { return s.publish(ctx, to, has, access) }
+	if there && was == to { // by an earlier session; contacts' apps are told of what is published, and once is enough
+		publish = func(access string) error { return s.allow(ctx, access) }
+	}
 	listed, why := false, ""
 	if len(readers) > 0 {
-		if listed, why, err = s.publishFor(ctx, to, has, readers); err != nil {
+		if listed, why, err = s.publishFor(ctx, publish, readers); err != nil {
 			return st, err
 		}
 	}
 	if !listed {
-		if err := s.publish(ctx, to, has, accessPresence); err != nil {
+		if err := publish(accessPresence); err != nil {
 			return st, err
 		}
 	}
@@ -128,6 +136,18 @@ func (s *Session) publish(ctx context.Context, to xmpp.JID, has map[string]bool,
 		return &NoStatement{Why: why}
 	}
 	return &NoStatement{Why: r.Error()}
+}
+
+// allow sets who may read a statement that is published. A server that does not let that be set says itself who may (Statement.Lacks).
+func (s *Session) allow(ctx context.Context, access string) error {
+	config, err := s.configuration(ctx, nsMoved)
+	if err != nil || accessOf(config) == access {
+		return err
+	}
+	if err = s.configure(ctx, access); refused(err) && access == accessPresence {
+		return nil
+	}
+	return err
 }
 
 // Published reads the statement that the account serves.

@@ -18,7 +18,8 @@
 // a second box. The power of either box or both is cut while the command runs, while boxes stop and come up; the command is repeated until a box
 // answers it. Then all is to come to rest, and what both boxes hold, each contact on each side, what people are asked, what the archives have, and what
 // the jobs say, has to be what the same round comes to without cuts, which is compared with docs/moved.md first. In turn, moves are
-// cancelled and gone on with, and taken back; and an account is imported and a box restored, which are whole or not there. Every round
+// cancelled and gone on with, taken back, closed, and go on to a third domain; somebody is brought from the second box, and somebody leaves for it; and an
+// account is imported and a box restored, which are whole or not there. Every round
 // begins anew, so -from plays any one again; -box rounds have the same people.
 //
 // -disk kernel kills the process instead, on the machine's own file system: what a process has not given to the kernel is lost, and

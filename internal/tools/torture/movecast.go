@@ -7,15 +7,19 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"pibox/internal/store"
 )
 
-// The domains of a move: the family's old and new one, on one box, and that of their contacts, on another.
+// The domains of a move: the family's old and new one, and the one that it goes on to, on one box; that of their contacts, and one that members come from
+// and go to, on another.
 const (
 	domainOld   = "old.example"
 	domainNew   = "new.example"
+	domainLast  = "last.example"
 	domainOther = "montague.example"
+	domainAway  = "away.example"
 )
 
 // cast is who moves, and who knows whom.
@@ -23,7 +27,15 @@ type cast struct {
 	Members  []string
 	Contacts []string // at domainOther
 	Ties     []tie
+	// Alone are the ties of two who move by themselves over the border of the boxes: one comes from domainAway, the other goes there.
+	Alone []tie
 }
+
+// The two of cast.Alone.
+const (
+	comer = "lucia"
+	goer  = "ursula"
+)
 
 // tie is what a member and a contact are to each other.
 type tie struct {
@@ -106,7 +118,59 @@ func newCast(rng *rand.Rand) *cast {
 			c.Ties = append(c.Ties, tie{m, who, k.name, []answer{silent, approves, denies}[rng.IntN(3)]})
 		}
 	}
+	for _, m := range []string{comer, goer} {
+		for i, who := range c.Contacts {
+			if i < len(aloneKinds()) {
+				c.Alone = append(c.Alone, tie{m, who, aloneKinds()[i], []answer{silent, approves, denies}[rng.IntN(3)]})
+			}
+		}
+	}
 	return c
+}
+
+// aloneKinds are ties that come to the same end whether the old home's session shows the owner to his contacts or not.
+func aloneKinds() []string { return []string{"both", "from", "out", "to", "in", "none"} }
+
+// homes are the old and the new address of somebody of cast.Alone.
+func homes(name string) (old, new string) {
+	if name == comer {
+		return comer + "@" + domainAway, comer + "@" + domainLast
+	}
+	return goer + "@" + domainLast, goer + "@" + domainAway
+}
+
+// alone writes both sides of the ties of the two, in the box that has an account at a domain.
+func (c *cast) alone(tx *store.Tx, like store.Account, here map[string]bool) {
+	put := func(account string, write func()) {
+		if _, domain, _ := strings.Cut(account, "@"); here[domain] {
+			write()
+		}
+	}
+	for _, account := range []string{comer + "@" + domainAway, goer + "@" + domainLast, goer + "@" + domainAway} {
+		put(account, func() { store.Accounts.Put(tx, account, like) })
+	}
+	for _, t := range c.Alone {
+		k, who := kindOf(t.Kind), t.Contact+"@"+domainOther
+		me, _ := homes(t.Member)
+		put(me, func() {
+			if k.mine != nil {
+				it := *k.mine
+				it.Name, it.Groups = "Dear "+t.Contact, []string{"Friends"}
+				store.Roster.Put(tx, store.Key(me, who), it)
+			}
+			if k.askedMe {
+				request(tx, who, me)
+			}
+		})
+		put(who, func() {
+			if k.theirs != nil {
+				store.Roster.Put(tx, store.Key(who, me), *k.theirs)
+			}
+			if k.askedThem {
+				request(tx, me, who)
+			}
+		})
+	}
 }
 
 // write makes the data of both boxes, out of what they had after their first start.
@@ -131,12 +195,14 @@ func (c *cast) write(rng *rand.Rand, blank [2]string, folders [2]string) error {
 		like, _ = store.Accounts.Get(tx, template+"@"+domainOther)
 		store.Accounts.Delete(tx, template+"@"+domainOther)
 		c.others(tx, like)
+		c.alone(tx, like, map[string]bool{domainOther: true, domainAway: true})
 		return nil
 	}); err != nil {
 		return err
 	}
 	return dbs[0].Update(func(tx *store.Tx) error {
 		c.family(tx, like, rng)
+		c.alone(tx, like, map[string]bool{domainLast: true})
 		return nil
 	})
 }

@@ -27,13 +27,14 @@ type ending struct {
 	asked  map[[2]string]bool             // account and who asks him
 	blocks map[[2]string]bool
 	here   map[string]bool // accounts
+	closed map[string]bool // of those: what contacts hold about them stays as it was
 	owners map[string]bool // of contacts
 	steps  map[[2]string]store.MoveContact
 }
 
 func newEnding() *ending {
 	return &ending{
-		roster: map[[2]string]store.RosterItem{}, asked: map[[2]string]bool{}, blocks: map[[2]string]bool{}, here: map[string]bool{}, owners: map[string]bool{},
+		roster: map[[2]string]store.RosterItem{}, asked: map[[2]string]bool{}, blocks: map[[2]string]bool{}, here: map[string]bool{}, closed: map[string]bool{}, owners: map[string]bool{},
 		steps: map[[2]string]store.MoveContact{},
 	}
 }
@@ -104,10 +105,10 @@ func pairOf(key string) [2]string {
 
 func (e *ending) readAccounts(tx *store.Tx) {
 	for name, acc := range store.Accounts.All(tx) {
-		e.here[name] = true
+		e.here[name], e.closed[name] = true, acc.Closed != nil
 		e.say("account %s closed %t", name, acc.Closed != nil)
 		for o := range store.LogOf(tx, store.Range{Account: name}) {
-			e.say("archive %s role %d from %s to %s: %.200s", name, o.Role, attribute(o.Stanza, "from"), attribute(o.Stanza, "to"), body(o.Stanza))
+			e.say("archive %s role %d from %s to %s: %.200s", name, o.Role, bare(attribute(o.Stanza, "from")), attribute(o.Stanza, "to"), body(o.Stanza))
 		}
 	}
 	for key, it := range store.Roster.All(tx) {
@@ -170,6 +171,12 @@ func attribute(stanza []byte, name string) string {
 	return el.Attr(name)
 }
 
+// bare is an address without a resource, which may be another one each time.
+func bare(jid string) string {
+	jid, _, _ = strings.Cut(jid, "/")
+	return jid
+}
+
 func body(stanza []byte) string {
 	el, err := frame.Parse(stanza, frame.NSClient, frame.Limits{})
 	if err != nil {
@@ -183,7 +190,7 @@ func (e *ending) sane(c *cast) (wrong []error) {
 	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
 	for p, mine := range e.roster {
 		theirs, known := e.roster[[2]string{p[1], p[0]}]
-		if !e.here[p[1]] || !e.here[p[0]] || (forged(c, p)) {
+		if !e.here[p[1]] || !e.here[p[0]] || e.closed[p[0]] || e.closed[p[1]] || forged(c, p) {
 			continue
 		}
 		if mine.Sub.To() != theirs.Sub.From() || mine.Sub.From() != theirs.Sub.To() {

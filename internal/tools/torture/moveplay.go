@@ -39,6 +39,10 @@ const (
 	endUnanswered end = "unanswered" // nobody has
 	endApart      end = "apart"      // moved; what members leave behind at their old addresses about each other depends on who came first
 	endUndone     end = "undone"
+	endClosed     end = "closed"  // moved, and the old accounts are closed
+	endOnward     end = "onward"  // moved twice; who was asked has answered the last address
+	endBrought    end = "brought" // from the other box, and who was asked has answered
+	endLeft       end = "left"    // to it
 )
 
 func scripts() []script {
@@ -50,6 +54,10 @@ func scripts() []script {
 		{"a family moves, cancels and goes on", endMoved, steps{(*play).familyCancels, family, answers}},
 		{"members move one by one", endApart, steps{(*play).oneByOne, answers, (*play).oneByOne}},
 		{"a family moves and takes it back", endUndone, steps{family, answers, (*play).undo}},
+		{"a family moves, and closes its old accounts", endClosed, steps{family, answers, (*play).closes}},
+		{"a family moves, and moves on before anybody answered", endOnward, steps{family, (*play).onward, (*play).answersLast}},
+		{"somebody is brought", endBrought, steps{(*play).bring, (*play).answersComer}},
+		{"somebody leaves", endLeft, steps{(*play).leave, (*play).answersGoer}},
 		{"an account is imported", endAny, steps{(*play).imports}},
 		{"a box is restored", endAny, steps{(*play).restores}},
 		{"a family takes a move back midway", endAny, steps{(*play).familyUndoes}},

@@ -98,7 +98,7 @@ func (r *moveRun) all(ctx context.Context) error {
 
 // build makes two boxes that know each other, and keeps their data as they are after their first start.
 func (r *moveRun) build(ctx context.Context) error {
-	domains := [2][]string{{domainOld, domainNew}, {domainOther}}
+	domains := [2][]string{{domainOld, domainNew, domainLast}, {domainOther, domainAway}}
 	for i, d := range domains {
 		host, err := testbox.FreeHost()
 		if err != nil {
@@ -193,7 +193,7 @@ func (r *moveRun) undisturbed(ctx context.Context, which end) error {
 	all := scripts()
 	e, err := r.play(ctx, all[slices.IndexFunc(all, func(s script) bool { return s.end == which })], nil)
 	if err == nil && which != endUndone {
-		err = errors.Join(r.cast.expected(e, which != endUnanswered)...)
+		err = errors.Join(r.cast.expected(e, which)...)
 	}
 	r.ends[which] = e
 	return err

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"pibox/internal/admin"
-	"pibox/internal/store"
 	"pibox/internal/testclient"
 	"pibox/internal/xmpp/frame"
 )
@@ -144,55 +143,4 @@ func (p *play) visit(ctx context.Context, h *house, account string, reply func(f
 	err = behind()
 	c.Close(ctx)
 	return asked, err
-}
-
-// answers lets contacts answer who asks them, each once.
-func (p *play) answers(ctx context.Context) error {
-	for _, who := range p.cast.Contacts {
-		said := map[string]answer{}
-		for _, t := range p.cast.Ties {
-			if t.Contact == who && kindOf(t.Kind).person {
-				said[t.Member+"@"+domainNew] = t.Answer
-			}
-		}
-		asked, err := p.visit(ctx, p.houses[1], who+"@"+domainOther, func(from string) answer { return said[from] })
-		if err != nil {
-			return err
-		}
-		for from := range said {
-			if asked[from] != 1 {
-				err = errors.Join(err, fmt.Errorf("%s was shown the question of %s %d times", who, from, asked[from]))
-			}
-		}
-		for from, n := range asked {
-			if _, ok := said[from]; !ok && strings.HasSuffix(from, domainNew) {
-				err = errors.Join(err, fmt.Errorf("%s was asked by %s (%d times), which his server could have found out", who, from, n))
-			}
-		}
-		if err != nil {
-			return err
-		}
-		p.done.addN("questions to people", len(asked))
-	}
-	return nil
-}
-
-// expected tells where an end without power cuts is not what docs/moved.md says. answered: by who was asked.
-func (c *cast) expected(e *ending, answered bool) (wrong []error) {
-	for _, t := range c.Ties {
-		k := kindOf(t.Kind)
-		step, want := e.steps[[2]string{t.Member + "@" + domainNew, t.Contact + "@" + domainOther}].Step, store.MoveStep(k.state)
-		if k.person && answered {
-			switch t.Answer {
-			case approves:
-				want = store.StepFollowed
-			case denies:
-				want = store.StepRefused
-			}
-		}
-		if step != want {
-			wrong = append(wrong, fmt.Errorf("%s and %s (%s): the job says %q, and it should be %q", t.Member, t.Contact, t.Kind, step, want))
-		}
-	}
-	return wrong
 }

@@ -18,7 +18,7 @@ const (
 	backoffLong = 15 * time.Minute // while nothing waits but what is stored
 	maxTries    = 3                // connections that one stanza may cost: it may be what the peer ends them for
 	linkForgets = time.Minute      // after the back-off: a failure that long ago does not count
-	holdTime    = 30 * time.Second // for the peer to resume its stream before we open one of our own
+	holdTime    = 5 * time.Second  // for the peer to resume its stream before we try to open one of our own
 	freshTime   = 5 * time.Minute
 	goneTime    = 6 * time.Hour
 )
@@ -168,7 +168,7 @@ func (s *Server) next(l *link) func() {
 	now := time.Now()
 	t, d := l.stream, &l.debt
 	reads := !s.stopping && (d.behind || d.unread > 0)
-	resumes := !s.stopping && l.lost != nil && l.lost.ours && (len(l.lost.sent) > 0 || now.Before(l.lost.eager))
+	resumes := !s.stopping && l.lost != nil && (len(l.lost.sent) > 0 || l.lost.ours && now.Before(l.lost.eager))
 	wait := time.Duration(-1)
 	switch {
 	case len(l.queue) == 0 && !reads && !resumes:
@@ -241,11 +241,10 @@ func (s *Server) tryLink(l *link) {
 	s.mu.Lock()
 	l.connect = cancel
 	l.triedAt = time.Now()
-	back := s.passHold(l)
 	lost := l.lost
 	s.mu.Unlock()
-	s.bounce(back)
 	t, err := s.connect(ctx, l.pair)
+	var back []bounced
 	s.mu.Lock()
 	l.connect = nil
 	attached := l.stream != nil
@@ -264,15 +263,6 @@ func (s *Server) tryLink(l *link) {
 	case !attached:
 		s.failed(l, asFailure(err))
 	}
-}
-
-// passHold: the peer did not resume its stream.
-func (s *Server) passHold(l *link) (back []bounced) {
-	if m := l.lost; m != nil && !m.ours {
-		l.lost = nil
-		back = s.abandon(m)
-	}
-	return back
 }
 
 // linked has a stream take what goes out; called with the lock.
@@ -314,11 +304,16 @@ func (s *Server) failed(l *link, f *failure) {
 // backoff doubles from a second, give or take a fifth, so that many boxes do not come back at once. Called with the lock.
 func (s *Server) backoff(l *link) time.Duration {
 	most := backoffMax
-	if !slices.ContainsFunc(l.queue, func(it item) bool { return !it.stored() }) {
+	if !slices.ContainsFunc(l.queue, func(it item) bool { return !it.stored() }) && !l.lost.urgent() {
 		most = backoffLong
 	}
 	d := min(backoffMin<<min(l.fails-1, 16), most)
 	return d*4/5 + time.Duration(s.opt.random(int(d*2/5)))
+}
+
+// urgent tells whether a session that was lost holds anything but what is stored.
+func (m *management) urgent() bool {
+	return m != nil && slices.ContainsFunc(m.sent, func(e sent) bool { return !e.stored() && !e.over })
 }
 
 // writeBatch writes what waits, as far as it is not too much. What did not go out whole stays, in its place.

@@ -70,6 +70,34 @@ func TestTowardsTheOpener(t *testing.T) {
 	}
 }
 
+// TestTowardsAnOpenerThatIsAlone: what was lost with the opener's stream goes to it soon, also where nobody has anything more to say.
+func TestTowardsAnOpenerThatIsAlone(t *testing.T) {
+	for _, away := range []time.Duration{0, time.Second, time.Minute} {
+		t.Run(away.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNet(t)
+				m := n.box("montague.example")
+				defer m.stop()
+				c := n.box("capulet.example")
+				defer func() { c.stop() }()
+				c.says("juliet@capulet.example", "romeo@montague.example", "hello")
+				m.hears("hello by certificate")
+				n.freeze(m, true)
+				m.owes("romeo@montague.example", "juliet@capulet.example", "m1", "m2")
+				c.hears()
+				n.setCut(true)
+				c = c.restart()
+				time.Sleep(away)
+				n.setCut(false)
+				time.Sleep(max(away, holdTime) + 2*time.Second) // the back-off doubles
+				c.hears(once(1, 2)...)
+				time.Sleep(cursorDelay)
+				m.owing()
+			})
+		})
+	}
+}
+
 // TestShareOfDetached: a server that loses a great many streams does not push out those that others may resume.
 func TestShareOfDetached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
