@@ -32,7 +32,7 @@ goarch = GOOS=linux GOARCH=$(patsubst armv%,arm,$(1)) GOARM=$(patsubst armv%,%,$
 
 .PHONY: help
 help: ## show these targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 .PHONY: run
 run: build ## start a family server on this machine
@@ -64,6 +64,7 @@ fuzz: ## run every fuzz target (of FUZZPKGS) for FUZZTIME (5m)
 cross: $(DIST) ## build dist/ for amd64, arm64, arm v7 and v6
 	@for f in $^; do size=$$(stat -c %s $$f); echo "$$f $$size"; \
 		test $$size -le $(MAXSIZE) || { echo "$$f is larger than $(MAXSIZE) bytes"; exit 1; }; done
+	@cd dist && sha256sum $(notdir $(DIST)) >SHA256SUMS
 
 $(DIST): dist/pibox-linux-%:
 	$(call goarch,$*) $(GO) build $(BUILDFLAGS) -o $@ ./cmd/pibox
@@ -117,3 +118,15 @@ bench: build ## measure it beside Prosody and ejabberd of Debian 13 (installs th
 .PHONY: prove
 prove: ## build faults in on purpose, and see that torture finds each
 	$(GO) run ./internal/tools/torture -prove
+
+.PHONY: check-ansible
+check-ansible: ## ansible-lint (installs it, into bin/)
+	@ansible/tests/venv.sh bin/ansible-lint-venv ansible/requirements.txt
+	cd ansible && PATH="$(CURDIR)/bin/ansible-lint-venv/bin:$$PATH" ansible-lint
+
+.PHONY: ansible-test
+ansible-test: cross ## the role against trees of Debian and running guests (installs QEMU, as root): docs/ansible.md
+	ansible/tests/setup.sh
+	@ansible/tests/venv.sh bin/ansible-test-venv ansible/tests/requirements.txt
+	python3 -B ansible/tests/trees.py
+	python3 -B ansible/tests/guests.py

@@ -1,0 +1,58 @@
+#!/bin/sh
+# Makes trees of Debian that are like Raspberry Pi OS in what counts here, in the folder $1, once; no image of a registry is
+# needed, only the mirror that this machine's apt uses. As root.
+#   tree.sh FOLDER ARCH SUITE           FOLDER/ARCH.tar: a system without a kernel
+#   tree.sh FOLDER guest amd64 SUITE    FOLDER/guest.ext4, vmlinuz, initrd.img, key: one that boots, and lets ssh in by that key
+set -eu
+
+folder=$1 kind=$2
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
+packages=systemd-sysv,udev,dbus,python3,sudo
+mkdir -p "$folder"
+
+bootstrap() { # ARCH SUITE TARGET PACKAGES [OPTION …]
+	arch=$1 suite=$2 target=$3 include=$4
+	shift 4
+	mmdebstrap --quiet --mode=root --variant=minbase --architectures="$arch" --include="$include" --dpkgopt=force-unsafe-io \
+		--aptopt='APT::Install-Recommends "false"' "$@" "$suite" "$target" "$mirror"
+}
+
+if [ "$kind" != guest ]; then
+	[ -e "$folder/$kind.tar" ] && exit 0
+	echo "ansible-test: making a tree of $3 for $kind"
+	bootstrap "$kind" "$3" "$folder/$kind.part.tar" "$packages"
+	mv "$folder/$kind.part.tar" "$folder/$kind.tar"
+	exit 0
+fi
+
+arch=$3 suite=$4
+[ -e "$folder/guest.ext4" ] && exit 0
+echo "ansible-test: making a guest of $suite for $arch"
+rm -rf "$folder/guest" "$folder/key" "$folder/key.pub"
+ssh-keygen -q -t ed25519 -N '' -f "$folder/key"
+INITRD=Yes bootstrap "$arch" "$suite" "$folder/guest" "$packages,linux-image-$arch,initramfs-tools,openssh-server,nftables,systemd-resolved"
+
+root=$folder/guest
+echo box >"$root/etc/hostname"
+echo '/dev/vda / ext4 rw,noatime 0 1' >"$root/etc/fstab"
+chroot "$root" useradd --create-home --shell /bin/sh pi
+echo 'pi ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/pi"
+install -D -m 600 "$folder/key.pub" "$root/home/pi/.ssh/authorized_keys"
+chroot "$root" chown -R pi: /home/pi/.ssh
+# One network leads to this machine, which comes in by ssh; the other one to the other guest.
+printf '[Match]\nMACAddress=52:54:00:00:00:01 52:54:00:00:00:02\n[Network]\nDHCP=ipv4\n' >"$root/etc/systemd/network/10-host.network"
+for n in 1 2; do
+	printf '[Match]\nMACAddress=52:54:00:00:01:0%s\n[Network]\nAddress=192.0.2.%s/24\nLinkLocalAddressing=no\n' $n $n \
+		>"$root/etc/systemd/network/20-guest$n.network"
+done
+chroot "$root" systemctl --quiet enable systemd-networkd.service
+chroot "$root" systemctl --quiet mask systemd-networkd-wait-online.service
+# Nothing happens by itself while file lists are compared.
+chroot "$root" systemctl --quiet disable apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer 2>/dev/null || true
+cp "$root"/boot/vmlinuz-* "$folder/vmlinuz"
+cp "$root"/boot/initrd.img-* "$folder/initrd.img"
+rm -rf "$root"/var/cache/apt "$root"/var/lib/apt/lists/*
+truncate -s 3G "$folder/guest.part"
+mke2fs -q -t ext4 -d "$root" "$folder/guest.part"
+rm -rf "$root"
+mv "$folder/guest.part" "$folder/guest.ext4"
