@@ -25,5 +25,7 @@ if [ ! -e /proc/sys/fs/binfmt_misc/status ]; then
 	mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
 fi
 for kind in aarch64 arm; do
-	[ -e /proc/sys/fs/binfmt_misc/qemu-$kind ] || update-binfmts --enable qemu-$kind
+	if [ ! -e /proc/sys/fs/binfmt_misc/qemu-$kind ]; then
+		cat /usr/lib/binfmt.d/qemu-$kind.conf >/proc/sys/fs/binfmt_misc/register
+	fi
 done
