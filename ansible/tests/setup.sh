@@ -15,9 +15,9 @@ if [ "$VERSION_CODENAME" = bookworm ] && ! apt-get indextargets --format '$(SUIT
 	apt-get -qq update
 fi
 [ "$VERSION_CODENAME" = bookworm ] && from='-t bookworm-backports'
-if ! dpkg -s mmdebstrap arch-test binfmt-support openssh-client e2fsprogs qemu-system-x86 qemu-utils qemu-user-binfmt >/dev/null 2>&1; then
+if ! dpkg -s mmdebstrap arch-test binfmt-support openssh-client e2fsprogs systemd-container iproute2 qemu-system-x86 qemu-utils qemu-user-binfmt >/dev/null 2>&1; then
 	apt-get -qq update
-	$install mmdebstrap arch-test binfmt-support openssh-client e2fsprogs
+	$install mmdebstrap arch-test binfmt-support openssh-client e2fsprogs systemd-container iproute2
 	# shellcheck disable=SC2086 # words
 	$install ${from:-} qemu-system-x86 qemu-utils qemu-user qemu-user-binfmt
 fi

@@ -2,7 +2,7 @@
 # Makes trees of Debian that are like Raspberry Pi OS in what counts here, in the folder $1, once; no image of a registry is
 # needed, only the mirror that this machine's apt uses. As root.
 #   tree.sh FOLDER ARCH SUITE           FOLDER/ARCH.tar: a system without a kernel
-#   tree.sh FOLDER guest amd64 SUITE    FOLDER/guest.ext4, vmlinuz, initrd.img, key: one that boots, and lets ssh in by that key
+#   tree.sh FOLDER guest amd64 SUITE    FOLDER/guest.tar and guest.ext4, vmlinuz, initrd.img, key: one that boots, and lets ssh in by that key
 set -eu
 
 folder=$1 kind=$2
@@ -34,17 +34,14 @@ INITRD=Yes bootstrap "$arch" "$suite" "$folder/guest" "$packages,linux-image-$ar
 
 root=$folder/guest
 echo box >"$root/etc/hostname"
+printf '127.0.0.1 localhost\n127.0.1.1 box box1 box2\n::1 localhost\n' >"$root/etc/hosts"
 echo '/dev/vda / ext4 rw,noatime 0 1' >"$root/etc/fstab"
 chroot "$root" useradd --create-home --shell /bin/sh pi
 echo 'pi ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/pi"
 install -D -m 600 "$folder/key.pub" "$root/home/pi/.ssh/authorized_keys"
 chroot "$root" chown -R pi: /home/pi/.ssh
-# One network leads to this machine, which comes in by ssh; the other one to the other guest.
-printf '[Match]\nMACAddress=52:54:00:00:00:01 52:54:00:00:00:02\n[Network]\nDHCP=ipv4\n' >"$root/etc/systemd/network/10-host.network"
-for n in 1 2; do
-	printf '[Match]\nMACAddress=52:54:00:00:01:0%s\n[Network]\nAddress=192.0.2.%s/24\nLinkLocalAddressing=no\n' $n $n \
-		>"$root/etc/systemd/network/20-guest$n.network"
-done
+# The network leads to this machine, which comes in by ssh. A container's has a fixed address, which is written when it is unpacked.
+printf '[Match]\nName=en*\n[Network]\nDHCP=ipv4\n' >"$root/etc/systemd/network/10-host.network"
 chroot "$root" systemctl --quiet enable systemd-networkd.service
 chroot "$root" systemctl --quiet mask systemd-networkd-wait-online.service
 # Nothing happens by itself while file lists are compared.
@@ -52,6 +49,7 @@ chroot "$root" systemctl --quiet disable apt-daily.timer apt-daily-upgrade.timer
 cp "$root"/boot/vmlinuz-* "$folder/vmlinuz"
 cp "$root"/boot/initrd.img-* "$folder/initrd.img"
 rm -rf "$root"/var/cache/apt "$root"/var/lib/apt/lists/*
+tar -C "$root" --numeric-owner -cf "$folder/guest.tar" .
 truncate -s 3G "$folder/guest.part"
 mke2fs -q -t ext4 -d "$root" "$folder/guest.part"
 rm -rf "$root"
