@@ -1,5 +1,6 @@
 """What the tests of trees and of guests have in common."""
 
+import json
 import os
 import pathlib
 import re
@@ -70,8 +71,7 @@ class Play:
         env = dict(os.environ, ANSIBLE_CONFIG=str(ANSIBLE / "ansible.cfg"), ANSIBLE_NOCOLOR="1", ANSIBLE_HOST_KEY_CHECKING="False",
                    ANSIBLE_LOCALHOST_WARNING="False", ANSIBLE_HOME=str(WORK / "home"))
         argv = [WORK.parent / "ansible-test-venv/bin/ansible-playbook", "-i", inventory, ANSIBLE / book, *options]
-        for name, value in variables.items():
-            argv += ["-e", f"{name}={value}" if not isinstance(value, dict) else __import__("json").dumps({name: value})]
+        argv += ["-e", json.dumps(variables, default=str)]
         done = subprocess.run([str(a) for a in argv], cwd=ANSIBLE, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               stdin=subprocess.DEVNULL)
         self.code, self.text = done.returncode, done.stdout

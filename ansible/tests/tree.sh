@@ -46,6 +46,8 @@ chroot "$root" systemctl --quiet enable systemd-networkd.service
 chroot "$root" systemctl --quiet mask systemd-networkd-wait-online.service
 # Nothing happens by itself while file lists are compared.
 chroot "$root" systemctl --quiet disable apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer 2>/dev/null || true
+# The first start has nothing to do that takes long where it is emulated.
+touch "$root/etc/.updated" "$root/var/.updated"
 cp "$root"/boot/vmlinuz-* "$folder/vmlinuz"
 cp "$root"/boot/initrd.img-* "$folder/initrd.img"
 rm -rf "$root"/var/cache/apt "$root"/var/lib/apt/lists/*

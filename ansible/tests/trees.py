@@ -73,7 +73,7 @@ def try_tree(report, kind):
         report.check(f"{kind}: uninstall leaves no trace", play.code == 0 and (d := differences(fresh, manifest(root))) == [],
                      play.why() if play.code else "\n".join(d[:20]))
 
-        play = Play("install.yml", inventory, pibox_config="language = \"de\"", pibox_domains="[family.example]")
+        play = Play("install.yml", inventory, pibox_config="language = \"de\"", pibox_domains=["family.example"])
         data = root / "var/lib/pibox"
         report.check(f"{kind}: install with a configuration", play.code == 0, play.why())
         data.mkdir(mode=0o700)
@@ -86,7 +86,7 @@ def try_tree(report, kind):
         sums = {line.split("  ")[1] for line in left if "  ./etc/" in line}
         report.check(f"{kind}: uninstall leaves data and their user", play.code == 0 and names <= wanted | {"./var/lib"} and wanted <= names and
                      sums == users | {"./etc/pibox/pibox.toml"}, "\n".join(left[:20]) + play.why())
-        play = Play("uninstall.yml", inventory, pibox_uninstall_data="true")
+        play = Play("uninstall.yml", inventory, pibox_uninstall_data=True)
         report.check(f"{kind}: uninstall with the data leaves nothing", play.code == 0 and (d := differences(fresh, manifest(root))) == [],
                      play.why() if play.code else "\n".join(d[:20]))
 
