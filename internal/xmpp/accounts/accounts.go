@@ -51,6 +51,7 @@ type Accounts struct {
 	common   common
 	onRemove []OnRemove
 	onChange []OnPassword
+	onFirst  []OnFirstLogin
 }
 
 // New reads, or makes, the server's secret.
