@@ -20,7 +20,7 @@ func long() string {
 
 // A power cut anywhere leaves each secret on the card or in the box, never in neither; and boots after it end in the same.
 func TestCuts(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(4) {
 		for n := 1; ; n++ {
 			b := newBoard(t)
 			b.onFAT(FileName, long())
@@ -73,7 +73,7 @@ func (b *board) secretsAreSomewhere(when string) {
 
 // A person writes a new password, of the same length, into a file from which the old one was about to be taken.
 func TestNewSecretAfterACut(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range uint64(3) {
 		for n := 1; n < 9; n++ {
 			b := newBoard(t)
 			b.onFAT(FileName, "[administrator]\npassword = \"correct horse\"\n")
@@ -103,7 +103,7 @@ func (d *daemonModel) start(o Orders) {
 
 // Wherever the power fails, one file recover makes one new password.
 func TestRecoverCuts(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(5) {
 		for n := 1; n < 9; n++ {
 			for withDaemon := range 2 {
 				b, d := newBoard(t), &daemonModel{}
