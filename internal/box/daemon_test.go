@@ -67,6 +67,11 @@ func (l *lockedBuffer) String() string {
 
 func serve(t *testing.T, dir string, watchdog time.Duration, edit func(*config.Config)) *daemon {
 	t.Helper()
+	return servePrepared(t, dir, watchdog, edit, func(*Daemon) {})
+}
+
+func servePrepared(t *testing.T, dir string, watchdog time.Duration, edit func(*config.Config), prepare func(*Daemon)) *daemon {
+	t.Helper()
 	short, err := os.MkdirTemp("", "box") // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
@@ -107,6 +112,7 @@ func serve(t *testing.T, dir string, watchdog time.Duration, edit func(*config.C
 	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
 	d.daemon = NewDaemon(cfg, "test", slog.New(slog.NewTextHandler(d.log, nil)), d.out)
 	d.daemon.pause = 10 * time.Millisecond
+	prepare(d.daemon)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
