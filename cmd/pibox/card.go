@@ -33,6 +33,8 @@ func cardCmd(a *app) *cobra.Command {
 	flags.StringVar(&p.Store, "store", p.Store, "`path` of the database")
 	flags.StringVar(&p.Run, "run", p.Run, "`folder` for what the server is told")
 	flags.StringVar(&p.Daemon, "daemon", p.Daemon, "`folder` in which the server tells how it is")
+	flags.StringVar(&m.User, "user", m.User, "the `user` that the server runs as")
+	flags.BoolVar(&m.Try, "try", false, "take plain folders for partitions, and change nothing of this machine")
 	flags.StringVar(&m.TTY, "screen", m.TTY, "the attached screen's `device`")
 	made := func() *card.Card { return card.New(p, m, cardLog(a)) }
 	sub := func(use, short, example string, args cobra.PositionalArgs, run func(ctx context.Context, args []string) error) {

@@ -36,7 +36,7 @@ func (b *boot) apply(s Settings) {
 // zone lets /etc/localtime, which leads here, lead on to the time zone.
 func (b *boot) zone(name string) error {
 	if name == "" {
-		name = "Etc/UTC"
+		return b.disk.Remove(b.zonePath()) // UTC
 	}
 	target := filepath.Join(b.Zones, name)
 	if info, err := os.Stat(target); err != nil || !info.Mode().IsRegular() {

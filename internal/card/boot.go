@@ -131,8 +131,12 @@ func (b *boot) find() (source, bool) {
 	}
 	slices.SortStableFunc(paths, func(x, y string) int { return modified(y).Compare(modified(x)) })
 	path := paths[0]
-	if len(paths) > 1 {
-		b.add("two", Note, fmt.Sprintf("of %s and %s the newer one counts: %s", FileName, filepath.Base(paths[1]), filepath.Base(path)))
+	if len(paths) > 1 && says(paths[1]) {
+		if !says(path) { // what lies on a new card, beside what an editor made of it
+			path = paths[1]
+		} else {
+			b.add("two", Note, fmt.Sprintf("of %s and %s the newer one counts: %s", FileName, FileName+".txt", filepath.Base(path)))
+		}
 	}
 	raw, err := read(path)
 	name := filepath.Base(path)
@@ -147,6 +151,17 @@ func (b *boot) find() (source, bool) {
 		return parse(path, text, b.kept.Blank, b.Now()), true
 	}
 	return source{}, false
+}
+
+// says tells whether there is more in a file than comments and empty tables.
+func says(path string) bool {
+	raw, err := read(path)
+	for l := range strings.Lines(string(raw)) {
+		if l = strings.Trim(l, "\ufeff \t\r\n"); l != "" && l[0] != '#' && l[0] != '[' {
+			return true
+		}
+	}
+	return err != nil
 }
 
 const maxTold = 8

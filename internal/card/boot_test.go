@@ -270,3 +270,32 @@ func TestSecretsInAnyNotation(t *testing.T) {
 		t.Error(facts)
 	}
 }
+
+// An editor added .txt to the name, and the file of the new card is still there.
+func TestTwoFiles(t *testing.T) {
+	b := newBoard(t)
+	if err := Lay(b.FAT); err != nil {
+		t.Fatal(err)
+	}
+	b.onFAT("pibox.toml.txt", "hostname = \"one\"\n")
+	at := func(name string, hour int) {
+		when := time.Date(2026, 11, 22, hour, 0, 0, 0, time.UTC)
+		if err := os.Chtimes(filepath.Join(b.FAT, name), when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at(FileName, 2)
+	at("pibox.toml.txt", 1)
+	if got := texts(b.restart()); got != "" || b.hostname != "one" {
+		t.Errorf("%s: %s", b.hostname, got)
+	}
+	b.onFAT(FileName, "hostname = \"two\"\n")
+	at(FileName, 2)
+	if got := texts(b.restart()); got != "note: of pibox.toml and pibox.toml.txt the newer one counts: pibox.toml" || b.hostname != "two" {
+		t.Errorf("%s: %s", b.hostname, got)
+	}
+	at("pibox.toml.txt", 3)
+	if b.restart(); b.hostname != "one" {
+		t.Error(b.hostname)
+	}
+}
