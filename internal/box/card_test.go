@@ -122,7 +122,20 @@ func TestCardFirstLogin(t *testing.T) {
 	client := logIn(t, d, "mum@home.example", r.Login.Password)
 	d.reported("after the login", func(r card.Report) bool { return r.Serving && r.Login == nil })
 	c.keepsNoPassword()
-	sets(t, client) // the session goes on
+	if err := client.Send("<presence/>"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		el, err := client.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(el.Raw), "Choose your own now") {
+			break
+		}
+	}
 	if words := strings.Join(d.status().Reasons, "; "); !strings.Contains(words, "still has the password that the box made") {
 		d.reported("the reminder", func(r card.Report) bool { return len(r.Facts) == 1 && r.Facts[0].Name == factOneTime })
 	}
@@ -159,6 +172,13 @@ func TestCardGivenPassword(t *testing.T) {
 	d := c.serve(card.Orders{Administrator: "mum", Password: "correct horse"})
 	if r := d.reported("first start", offers); !r.Login.Given || r.Login.Password != "" {
 		t.Errorf("%+v", r.Login)
+	}
+	for _, later := range []string{"correct hoarse", "correct horse", ""} { // slips, and what was given is not told again
+		if err := d.stop(); err != nil {
+			t.Fatal(err)
+		}
+		d = c.serve(card.Orders{Administrator: "mum", Password: later})
+		d.reported("another password", offers)
 	}
 	logIn(t, d, "mum@home.example", "correct horse")
 	r := d.reported("after the login", func(r card.Report) bool { return r.Serving && r.Login == nil })

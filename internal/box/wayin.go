@@ -107,7 +107,7 @@ func (d *Daemon) offerFirst(s *service, orders card.Orders) error {
 			return err
 		}
 	}
-	if had, ok := d.wayIn(); ok && orders.Recover == "" && had.Address == j.String() && (orders.Password == "" || had.Given) {
+	if had, ok := d.wayIn(); ok && orders.Recover == "" && orders.Password == "" && had.Address == j.String() {
 		if good, err := s.box.Accounts.Offered(j, had.Password); good || err != nil {
 			return err
 		}

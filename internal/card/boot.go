@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -229,6 +228,9 @@ func (b *boot) take(src source, now *Settings, taken map[string]bool) {
 	}
 	if taken["administrator"] && now.Administrator.Password != "" {
 		b.kept.Password = now.Administrator.Password
+		if isThere(b.Store) {
+			b.add("administrator", Note, "administrator.password counts only until somebody logged in. For a lost password make a file recover.")
+		}
 	}
 	if taken["restore"] && now.Restore.Passphrase != "" {
 		b.kept.Passphrase = now.Restore.Passphrase
@@ -291,12 +293,4 @@ func modified(path string) (at time.Time) {
 		return info.ModTime()
 	}
 	return at
-}
-
-// ensure is for what may be there already.
-func ensure(err error) error {
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	return err
 }

@@ -25,7 +25,7 @@ func TestCuts(t *testing.T) {
 			b := newBoard(t)
 			b.onFAT(FileName, long())
 			if !b.untilCut(n, seed, func() { b.restart() }) {
-				if n < 6 {
+				if n < 5 {
 					t.Fatalf("only %d changes", n)
 				}
 				break

@@ -2,6 +2,7 @@ package card
 
 import (
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -92,7 +93,7 @@ func WriteReport(dir string, r Report) error {
 	if err != nil {
 		return err
 	}
-	return writeRun(filepath.Join(dir, ReportFile), raw, 0o600)
+	return writeRun(filepath.Join(dir, ReportFile), raw, 0o600, -1)
 }
 
 func readJSON(path string, v any) error {
@@ -103,9 +104,12 @@ func readJSON(path string, v any) error {
 	return json.Unmarshal(raw, v)
 }
 
-// writeRun writes a file under /run, which is memory: nothing is synced.
-func writeRun(path string, data []byte, mode fs.FileMode) error {
+// writeRun writes a file under /run, which is memory: nothing is synced. gid -1 leaves the group.
+func writeRun(path string, data []byte, mode fs.FileMode, gid int) error {
 	if err := os.WriteFile(path+partSuffix, data, mode); err != nil {
+		return err
+	}
+	if err := os.Chown(path+partSuffix, -1, gid); err != nil {
 		return err
 	}
 	return os.Rename(path+partSuffix, path)
@@ -117,15 +121,8 @@ func (c *Card) writeRunJSON(name string, v any) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(c.Run, name)
-	if err := writeRun(path, raw, 0o640); err != nil {
-		return err
-	}
 	_, gid, err := c.Host.Owner()
-	if err != nil {
-		return err
-	}
-	return os.Chown(path, -1, gid)
+	return errors.Join(err, writeRun(filepath.Join(c.Run, name), raw, 0o640, gid))
 }
 
 // line makes a text from elsewhere fit for one line of a screen: no control characters, which could be commands to it.

@@ -30,9 +30,9 @@ func (b *boot) restore() (hold string) {
 		return "the pass phrase of a backup is in " + FileName + ", but no backup (a file ending with .age or .pibox) is on the card or a USB stick: put it there, or write passphrase = \"-\" to begin as a new family"
 	}
 	to := filepath.Join(b.Run, RestoreFolder)
-	err := errors.Join(ensure(os.Mkdir(to, 0o770)), os.Chmod(to, 0o770), os.Chown(to, -1, b.gid))
+	// Anew: the daemon may write there, and root must not follow what it left.
+	err := errors.Join(os.RemoveAll(to), os.Mkdir(to, 0o700), os.Chmod(to, 0o770), os.Chown(to, -1, b.gid))
 	if err == nil {
-		_ = os.Remove(filepath.Join(to, restoreBackup))
 		err = os.Symlink(found, filepath.Join(to, restoreBackup))
 	}
 	if err == nil {
@@ -61,7 +61,7 @@ func (b *boot) restoreKey(to, dir string) error {
 	if len(secret) == 0 {
 		return nil
 	}
-	return errors.Join(writeRun(to, secret, 0o640), os.Chown(to, -1, b.gid))
+	return writeRun(to, secret, 0o640, b.gid)
 }
 
 // backup looks on the card, then on a stick.
