@@ -45,7 +45,7 @@ func (b *boot) zone(name string) error {
 	if now, err := os.Readlink(b.zonePath()); err == nil && now == target {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(b.zonePath()), 0o755); err != nil {
+	if err := b.disk.Folder(filepath.Dir(b.zonePath()), 0o755); err != nil {
 		return err
 	}
 	return b.disk.Link(target, b.zonePath())

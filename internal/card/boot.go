@@ -70,10 +70,7 @@ func (b *boot) folder() error {
 	if isThere(dir) {
 		return nil
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return errors.Join(os.Chown(dir, b.uid, b.gid), syncDir(filepath.Dir(dir)))
+	return errors.Join(b.disk.Folder(dir, 0o700), os.Chown(dir, b.uid, b.gid))
 }
 
 // clock never lets the time be before one that was: a board without a battery starts long ago.

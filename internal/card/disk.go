@@ -17,6 +17,8 @@ const sector = 512
 
 // disk is how durable things change. Each call returns when its effect is durable; a power cut within it leaves what is told.
 type disk interface {
+	// Folder makes a folder and those above it, where they are missing.
+	Folder(path string, mode fs.FileMode) error
 	// Replace gives a file new content, by another file and a rename: the old content or the new one. Not for FAT.
 	Replace(path string, data []byte, mode fs.FileMode) error
 	// Link is Replace for a symbolic link.
@@ -27,27 +29,37 @@ type disk interface {
 	Remove(path string) error
 }
 
-type osDisk struct{}
+type osDisk struct{ loose bool } // loose: nothing is synced, for tests
 
 // partSuffix ends the name of a file that is not complete.
 const partSuffix = ".part"
 
-func (osDisk) Replace(path string, data []byte, mode fs.FileMode) error {
+func (d osDisk) Folder(path string, mode fs.FileMode) error {
+	if isThere(path) {
+		return nil
+	}
+	if err := os.MkdirAll(path, mode); err != nil {
+		return err
+	}
+	return errors.Join(d.syncDir(path), d.syncDir(filepath.Dir(path)), d.syncDir(filepath.Dir(filepath.Dir(path))))
+}
+
+func (d osDisk) Replace(path string, data []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(path+partSuffix, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
-	if err := errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, f.Chmod(mode), d.sync(f), f.Close()); err != nil {
 		return errors.Join(err, os.Remove(path+partSuffix))
 	}
 	if err := os.Rename(path+partSuffix, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return d.syncDir(filepath.Dir(path))
 }
 
-func (osDisk) Link(target, path string) error {
+func (d osDisk) Link(target, path string) error {
 	if err := os.Remove(path + partSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -57,10 +69,10 @@ func (osDisk) Link(target, path string) error {
 	if err := os.Rename(path+partSuffix, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return d.syncDir(filepath.Dir(path))
 }
 
-func (osDisk) Overwrite(path string, data []byte) error {
+func (d osDisk) Overwrite(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return err
@@ -76,10 +88,10 @@ func (osDisk) Overwrite(path string, data []byte) error {
 			_, err = f.WriteAt(part, int64(at))
 		}
 	}
-	return errors.Join(err, f.Sync(), f.Close())
+	return errors.Join(err, d.sync(f), f.Close())
 }
 
-func (osDisk) Remove(path string) error {
+func (d osDisk) Remove(path string) error {
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -87,15 +99,22 @@ func (osDisk) Remove(path string) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return d.syncDir(filepath.Dir(path))
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+func (d osDisk) sync(f *os.File) error {
+	if d.loose {
+		return nil
+	}
+	return f.Sync()
+}
+
+func (d osDisk) syncDir(dir string) error {
+	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(d.sync(f), f.Close())
 }
 
 // maxFile bounds what is read of a file that a person or the daemon wrote, in bytes.
@@ -125,7 +144,7 @@ func (c *Card) replaceChanged(path string, data []byte, mode fs.FileMode) error 
 	if old, err := read(path); err == nil && bytes.Equal(old, data) {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := c.disk.Folder(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
 	return c.disk.Replace(path, data, mode)

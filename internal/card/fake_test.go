@@ -47,6 +47,7 @@ func newBoard(t *testing.T) *board {
 	b.put(filepath.Join(p.Zones, "Europe", "Berlin"), "TZif")
 	b.put(filepath.Join(p.Zones, "Etc", "UTC"), "TZif")
 	b.Card = New(p, b, slog.New(slog.DiscardHandler))
+	b.disk = osDisk{loose: true}
 	b.Now = func() time.Time { return b.now }
 	return b
 }
@@ -203,10 +204,10 @@ func (d *cutDisk) Remove(path string) error {
 
 // untilCut boots and tells whether the power was cut at the n-th change.
 func (b *board) untilCut(n int, seed uint64, run func()) (wasCut bool) {
-	d := &cutDisk{disk: osDisk{}, n: n, rand: rand.New(rand.NewPCG(seed, uint64(n)))}
+	d := &cutDisk{disk: osDisk{loose: true}, n: n, rand: rand.New(rand.NewPCG(seed, uint64(n)))}
 	b.disk = d
 	defer func() {
-		b.disk = osDisk{}
+		b.disk = osDisk{loose: true}
 		if r := recover(); r != nil {
 			if _, ok := r.(cut); !ok {
 				panic(r)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 )
 
@@ -57,10 +56,7 @@ func (c *Card) save(k kept) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(c.keptPath()), 0o700); err != nil {
-		return err
-	}
-	if err := syncDir(c.Data); err != nil {
+	if err := c.disk.Folder(filepath.Dir(c.keptPath()), 0o700); err != nil {
 		return err
 	}
 	return c.replaceChanged(c.keptPath(), append(raw, '\n'), 0o600)

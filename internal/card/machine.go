@@ -143,7 +143,7 @@ func (m Machine) Stick() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), mountTimeout)
 	defer cancel()
 	// By the service manager: a mount that this program makes is seen by nobody else.
-	out, err := exec.CommandContext(ctx, "systemd-mount", "--quiet", "--no-ask-password", "--automount=no", "--collect", "--owner="+m.User,
+	out, err := exec.CommandContext(ctx, "systemd-mount", "--quiet", "--no-ask-password", "--automount=no", "--fsck=no", "--collect", "--owner="+m.User,
 		"--options=ro,nosuid,nodev,noexec", dev, m.Mount).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, line(string(out)))

@@ -61,6 +61,7 @@ func (s supplicant) words(w WiFi) string {
 		return fmt.Sprintf("the Wi-Fi %q refuses it: most likely its password in %s is wrong", w.SSID, FileName)
 	}
 	seen := s.seen()
+	slices.Sort(seen) // their strength changes all the time, and with it would what is written to the card
 	switch {
 	case slices.Contains(seen, escaped(w.SSID)):
 		return fmt.Sprintf("the Wi-Fi %q is there and does not let it in yet", w.SSID)
@@ -72,7 +73,7 @@ func (s supplicant) words(w WiFi) string {
 	return fmt.Sprintf("no Wi-Fi named %q is in reach. There are: %s", w.SSID, strings.Join(seen[:min(len(seen), 6)], ", "))
 }
 
-// seen are the names of the networks in reach, strongest first, in wpa_supplicant's escapes.
+// seen are the names of the networks in reach, in wpa_supplicant's escapes.
 func (s supplicant) seen() (names []string) {
 	results, err := s.ask("SCAN_RESULTS")
 	if err != nil {
