@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -149,24 +148,8 @@ const exampleIntro = "The settings of your family's chat box. Nothing here has t
 
 // Example writes the file that lies on a new card: everything in it is a comment. Its lines end as Windows' editors want it.
 func Example(w io.Writer) error {
-	ordinary, mine := reflect.TypeFor[config.Config](), reflect.TypeFor[Settings]()
-	var fields []reflect.StructField
-	for _, name := range []string{"Family", "Language"} {
-		f, _ := ordinary.FieldByName(name)
-		fields = append(fields, reflect.StructField{Name: f.Name, Type: f.Type, Tag: f.Tag})
-	}
-	for i := range mine.NumField() {
-		f := mine.Field(i)
-		fields = append(fields, reflect.StructField{Name: f.Name, Type: f.Type, Tag: f.Tag})
-	}
-	v := reflect.New(reflect.StructOf(fields)).Elem()
-	v.FieldByName("Language").SetString(config.Default().Language)
-	defaults := reflect.ValueOf(Defaults())
-	for i := range mine.NumField() {
-		v.FieldByName(mine.Field(i).Name).Set(defaults.Field(i))
-	}
 	var b strings.Builder
-	if err := config.ExampleOf(&b, exampleIntro, v.Interface()); err != nil {
+	if err := config.ExampleOf(&b, exampleIntro, Defaults(), "family", "language"); err != nil {
 		return err
 	}
 	_, err := io.WriteString(w, strings.ReplaceAll(b.String(), "\n", "\r\n"))

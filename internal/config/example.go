@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,10 +22,16 @@ func Example(w io.Writer) error {
 }
 
 // ExampleOf writes such a file for any struct with the tags of Config, whose
-// values are the defaults.
-func ExampleOf(w io.Writer, intro string, v any) error {
+// values are the defaults; before them some keys of Config that are no tables.
+func ExampleOf(w io.Writer, intro string, v any, keys ...string) error {
 	var b strings.Builder
 	comment(&b, intro)
+	cfg := reflect.ValueOf(Default())
+	for i := range cfg.NumField() {
+		if f := cfg.Type().Field(i); slices.Contains(keys, f.Tag.Get("toml")) {
+			exampleKey(&b, f, cfg.Field(i))
+		}
+	}
 	exampleTable(&b, "", reflect.ValueOf(v))
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -35,9 +42,7 @@ func exampleTable(b *strings.Builder, path string, v reflect.Value) {
 	t := v.Type()
 	for i := range t.NumField() {
 		if f := t.Field(i); !isTable(f.Type) {
-			b.WriteByte('\n')
-			comment(b, f.Tag.Get("doc")+bounds(f.Tag))
-			fmt.Fprintf(b, "#%s = %s\n", f.Tag.Get("toml"), tomlValue(v.Field(i)))
+			exampleKey(b, f, v.Field(i))
 		}
 	}
 	for i := range t.NumField() {
@@ -53,6 +58,12 @@ func exampleTable(b *strings.Builder, path string, v reflect.Value) {
 			exampleArray(b, name, f)
 		}
 	}
+}
+
+func exampleKey(b *strings.Builder, f reflect.StructField, v reflect.Value) {
+	b.WriteByte('\n')
+	comment(b, f.Tag.Get("doc")+bounds(f.Tag))
+	fmt.Fprintf(b, "#%s = %s\n", f.Tag.Get("toml"), tomlValue(v))
 }
 
 // exampleArray writes what an array of tables is for, with a sample entry.
