@@ -86,10 +86,10 @@ func (a *app) root() *cobra.Command {
 		importCmd(a),
 		transferCmd(a),
 		configCmd(a),
-		cardCmd(a),
 		versionCmd(a),
 	)
 	root.AddCommand(childCmds(a)...)
+	root.AddCommand(cardCmds(a)...)
 	return root
 }
 
