@@ -1,3 +1,5 @@
+//go:build !nocard
+
 package main
 
 import (
@@ -15,8 +17,7 @@ import (
 	"pibox/internal/health"
 )
 
-// cardEnv, in the environment of 'pibox serve', is the folder in which the card's part tells it what to do.
-const cardEnv = "PIBOX_CARD"
+func cardCmds(a *app) []*cobra.Command { return []*cobra.Command{cardCmd(a)} }
 
 // cardCmd is what the units of the card image run as root; docs/card.md.
 func cardCmd(a *app) *cobra.Command {

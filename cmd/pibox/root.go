@@ -91,6 +91,7 @@ func (a *app) root() *cobra.Command {
 		versionCmd(a),
 	)
 	root.AddCommand(childCmds(a)...)
+	root.AddCommand(cardCmds(a)...)
 	return root
 }
 
