@@ -35,6 +35,7 @@ func (wired) Fetch(ctx context.Context, cfg config.Config, req box.FetchRequest)
 }
 
 func (wired) Place() update.Place { return update.Place{}.Defaults() }
+
 // cardEnv, in the environment of 'pibox serve', is the folder in which the card's part tells it what to do.
 const cardEnv = "PIBOX_CARD"
 
