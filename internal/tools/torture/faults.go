@@ -85,22 +85,18 @@ var faults = []fault{
 	{
 		name: "outbox", what: "what leaves the box is stored in another transaction than the roster that says so",
 		file: "internal/moved/outbox.go",
-		old: "\tseq := store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: from.String(), To: to.String(), Queued: time.Now().UTC()})\n" +
-			"\tif store.Held(tx) { // the box that this one was restored from may send it, too\n\t\treturn\n\t}\n\tout.After(func() {\n" +
-			"\t\tl, lost := lane{from.Domain, to.Domain}, o.lost()\n\t\to.mu.Lock()\n" +
-			"\t\to.lane(l) // the stanza may come back at once\n\t\to.mu.Unlock()\n\t\to.r.Send(st)\n\t\to.sent(l, seq, lost)\n\t})\n",
-		new: "\tout.After(func() {\n\t\tl, lost, seq := lane{from.Domain, to.Domain}, o.lost(), uint64(0)\n\t\to.mu.Lock()\n\t\to.lane(l)\n\t\to.mu.Unlock()\n" +
-			"\t\to.r.Submit(256, func(tx *store.Tx, _ *xmpp.Out) error {\n" +
-			"\t\t\tseq = store.Outbox.Append(tx, store.OutboxEntry{Stanza: st.Raw, From: from.String(), To: to.String(), Queued: time.Now().UTC()})\n" +
-			"\t\t\treturn nil\n\t\t}, func(error) {\n\t\t\to.r.Send(st)\n\t\t\to.sent(l, seq, lost)\n\t\t})\n\t})\n",
+		old: "\tseq := o.keep(tx, st, false)\n" +
+			"\tif store.Held(tx) { // the box that this one was restored from may send it, too\n\t\treturn\n\t}\n\tout.After(func() { o.first(st, seq) })\n",
+		new: "\tout.After(func() {\n\t\tseq := uint64(0)\n\t\to.r.Submit(256, func(tx *store.Tx, _ *xmpp.Out) error {\n" +
+			"\t\t\tseq = o.keep(tx, st, false)\n\t\t\treturn nil\n\t\t}, func(error) { o.first(st, seq) })\n\t})\n",
 		moves: true,
 	},
 	{
 		name: "told", what: "that a contact was told is stored in another transaction than the message",
 		file: "internal/moved/tell.go",
-		old:  "\tc.Step, c.Since = next, time.Now().UTC()\n\tstore.MoveContacts.Put(tx, key, c)\n",
-		new: "\tc.Step, c.Since = next, time.Now().UTC()\n\tout.After(func() {\n\t\tm.r.Submit(256, func(tx *store.Tx, _ *xmpp.Out) error {\n" +
-			"\t\t\tstore.MoveContacts.Put(tx, key, c)\n\t\t\treturn nil\n\t\t}, nil)\n\t})\n",
+		old:  "ToTell != was.ToTell {\n\t\tstore.MoveContacts.Put(tx, key, c)\n",
+		new: "ToTell != was.ToTell {\n\t\tout.After(func() {\n\t\t\tm.r.Submit(256, func(tx *store.Tx, _ *xmpp.Out) error {\n" +
+			"\t\t\t\tstore.MoveContacts.Put(tx, key, c)\n\t\t\t\treturn nil\n\t\t\t}, nil)\n\t\t})\n",
 		moves: true,
 	},
 	{
