@@ -30,7 +30,7 @@ const (
 	maxOwed       = 5000
 	maxOwedBytes  = 32 << 20
 	maxStanza     = 512 << 10
-	maxCompared   = 200_000 // messages of the archive that are compared with what waits
+	maxCompared   = 200_000   // messages of the archive that are compared with what waits
 	batchBytes    = 256 << 10 // that are written in one transaction, and one stanza more
 )
 
