@@ -142,7 +142,7 @@ func (a *app) backupToFile(ctx context.Context, path string, from lockFlags, for
 	if result.Verified != "all" {
 		verified = "It was read back and is whole; that your identity opens it shows 'pibox restore --check --identity …'."
 	}
-	a.print(result, "Wrote %s (%s): %s of %s. %s\nIt is opened by %s.%s", path, size(result.Size), plural(result.Accounts, "account"),
+	a.print(result, "Wrote %s (%s): %s and %s. %s\nIt is opened by %s.%s", path, size(result.Size), plural(result.Accounts, "account"),
 		plural(result.Messages, "message"), verified, lock.by, made)
 	return nil
 }

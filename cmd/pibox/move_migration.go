@@ -77,6 +77,8 @@ func progressLine(t admin.Migration) string {
 // sessionLine tells, below a move, what goes on at the other server, or has to be begun again.
 func sessionLine(t admin.Migration) string {
 	switch {
+	case t.State == admin.MigrationRepeating && t.Counts.Unreached == 0:
+		return "Every contact's server was reached. The box stays ready there for a while, for contacts of this box who leave, too."
 	case t.State == admin.MigrationRepeating:
 		return fmt.Sprintf("Of %s the server was not reached yet; it is tried again.", plural(t.Counts.Unreached, "contact"))
 	case !t.State.Over():

@@ -158,7 +158,7 @@ func (a *app) restoredText(r box.Restored) string {
 		row("Configuration", "%s", r.Config)
 	}
 	if r.ConfigAside != "" {
-		row("Configuration", "this box has its own; the other one's is in %s, to compare", r.ConfigAside)
+		row("Configuration", "the one that came along does not count: this box has its own, or it does not fit here; it is in %s, to compare", r.ConfigAside)
 	}
 	b.WriteString("\nStart the server now.")
 	if r.Held {

@@ -40,7 +40,8 @@ func transferOfferCmd(a *app) *cobra.Command {
 		Use:   "offer",
 		Short: "On the old box: show the code for the new one",
 		Long: `Show a code with which a new box can fetch this one, once, within 15 minutes. This one goes
-on serving until then. Whoever has the code can have the box: show it to nobody else.`,
+on serving until then. Whoever has the code can have the box: show it to nobody else. Another
+offer takes the place of the one before, whose code is void then.`,
 		Example: "  pibox transfer offer\n  pibox transfer offer --withdraw",
 		Args:    cobra.NoArgs,
 		RunE: ran(func(ctx context.Context, _ []string) error {

@@ -61,7 +61,11 @@ func (b *Box) bringing(req admin.MoveBringRequest) (*bringing, error) {
 	if br.new, err = b.Accounts.Parse(req.New); err != nil {
 		return nil, err
 	}
-	if err := b.foreign(br.old, "'pibox move start "+br.old.String()+" "+br.new.String()+"' moves it."); err != nil {
+	next := "'pibox move start " + br.old.String() + " " + br.new.String() + "' moves it."
+	if br.old == br.new {
+		next = "OLD is an address at another server: run this on the box where the account is to be. 'pibox move start' moves within a box."
+	}
+	if err := b.foreign(br.old, next); err != nil {
 		return nil, err
 	}
 	if req.OldPassword == "" {

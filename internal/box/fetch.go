@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"pibox/internal/admin"
@@ -153,7 +154,7 @@ func agree(cfg config.Config, conn *transfer.Conn, f fetched, req FetchRequest) 
 		_ = conn.Send(transfer.Message{Op: transfer.Refused, Text: err.Error()})
 		return err
 	}
-	req.say("Fetching %v. The old box stops serving now.", offer.Domains)
+	req.say("Fetching %s. The old box stops serving now.", strings.Join(offer.Domains, ", "))
 	return conn.Send(transfer.Message{Op: transfer.Begin})
 }
 

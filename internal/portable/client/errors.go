@@ -82,7 +82,7 @@ func (e *Error) Next() string {
 	case Untrusted:
 		return "For a server with a certificate authority of its own, such as another family's, name its PEM file in s2s.trust of the configuration and start the box again."
 	case WrongPassword:
-		return "Check the address and the password; both are those of the old account."
+		return "Check the address and the password; both are those of the account at that server."
 	case Disabled:
 		return "Ask who runs that server."
 	case TryLater:
