@@ -76,6 +76,14 @@ func (m *Moved) carry(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who x
 		set(store.StepFailed, "he is not told: "+err.Error()+"; make room there, and add him by hand")
 		return nil
 	}
+	if to, err := xmpp.ParseJID(c.Member); err == nil && c.Member != "" && m.says(tx, who, to) {
+		// He moved before, and the old contact list holds his new address in its own right: he is asked there, with the claim, which his
+		// list, too, needs to let the old address go. What the old list says of his old address is only what was left of it.
+		if own, ok := store.MoveContacts.Get(tx, store.Key(job.New, to.String())); ok && own.From == "" && own.Sub.To() {
+			m.successor(tx, job, who, to)
+			return nil
+		}
+	}
 	if c.Member != "" {
 		if done, err := m.meet(tx, out, job, who, c); done || err != nil {
 			return err
