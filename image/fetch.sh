@@ -20,7 +20,7 @@ done <"$image/packages.lock"
 if [ -s "$wanted" ]; then
 	say "fetching $(($(wc -l <"$wanted") / 3)) packages"
 	# apt's own downloader: it knows this machine's proxies, and checks the sums. Whatever is gone is looked for below.
-	xargs -n 30 /usr/lib/apt/apt-helper -qq download-file <"$wanted" || true
+	xargs -n 30 /usr/lib/apt/apt-helper -qq -o APT::Sandbox::User=root download-file <"$wanted" || true
 fi
 while read -r _ _ path sum; do
 	file=$debs/$(basename "$path")

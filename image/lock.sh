@@ -60,7 +60,7 @@ lines() { # SECTION
 apt-get -qq update
 # shellcheck disable=SC2046 # a word for each package
 {
-	apt-get install -qq --print-uris '?essential' $(section card) | lines card
+	apt-get install -qq --print-uris '?and(?essential,?not(?name(^apt$)))' $(section card) | lines card
 	apt-get download -qq --print-uris $(section build) | lines build
 } >"$apt/lock"
 sort "$apt/lock" >"$apt/sorted"

@@ -6,17 +6,17 @@
 need mmdebstrap mmdebstrap qemu-aarch64 qemu-user
 [ -x "$top/dist/pibox-linux-$arch" ] || fail "dist/pibox-linux-$arch is missing: make cross"
 if ! arch-test "$arch" >/dev/null 2>&1; then
-	fail "this machine does not run programs for $arch: apt-get install qemu-user qemu-user-binfmt arch-test, and where /proc/sys/fs/binfmt_misc is empty, as root: mount -t binfmt_misc none /proc/sys/fs/binfmt_misc; update-binfmts --enable qemu-aarch64"
+	fail "this machine does not run programs for $arch: as root, image/setup.sh"
 fi
 
-# name_version_arch.deb, as apt wants it: name=version
-include=$(grep '^card ' "$image/packages.lock" | awk '{ print $3 }' | sed 's:.*/::; s/%3a/:/g; s/^\([^_]*\)_\([^_]*\)_.*/\1=\2/' | paste -sd, -)
+# The repository holds one version of each.
+include=$(grep '^card ' "$image/packages.lock" | awk '{ print $3 }' | sed 's:.*/::; s/_.*//; s/%2b/+/g' | paste -sd, -)
 
 # The initrd is made once, by configure.sh, instead of by each package that would like a new one.
 INITRD=No
 export INITRD PIBOX_VERSION="$version"
 rm -f "$work/rootfs.tar"
-mmdebstrap --quiet --variant=essential --architectures="$arch" --include="$include" \
+mmdebstrap --verbose --variant=essential --architectures="$arch" --include="$include" \
 	--aptopt='APT::Install-Recommends "false"' \
 	--dpkgopt=force-unsafe-io \
 	--dpkgopt=force-confold \

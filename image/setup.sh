@@ -23,7 +23,14 @@ if ! dpkg -s mmdebstrap mtools u-boot-tools arch-test fdisk qemu-system-arm qemu
 	# shellcheck disable=SC2086 # words
 	$install ${from:-} qemu-system-arm qemu-user qemu-user-binfmt
 fi
+# With systemd this has been done by the package; a container's host may have to do it.
 if [ ! -e /proc/sys/fs/binfmt_misc/status ]; then
 	mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
 fi
-update-binfmts --enable qemu-aarch64
+if ! arch-test "$arch" >/dev/null 2>&1; then
+	if [ -e /usr/lib/binfmt.d/qemu-aarch64.conf ]; then
+		cat /usr/lib/binfmt.d/qemu-aarch64.conf >/proc/sys/fs/binfmt_misc/register
+	else
+		update-binfmts --enable qemu-aarch64
+	fi
+fi
