@@ -33,7 +33,6 @@ func cardCmd(a *app) *cobra.Command {
 	flags.StringVar(&p.Store, "store", p.Store, "`path` of the database")
 	flags.StringVar(&p.Run, "run", p.Run, "`folder` for what the server is told")
 	flags.StringVar(&p.Daemon, "daemon", p.Daemon, "`folder` in which the server tells how it is")
-	flags.StringVar(&p.Network, "network", p.Network, "`folder` of systemd-networkd's files of this boot")
 	flags.StringVar(&m.TTY, "screen", m.TTY, "the attached screen's `device`")
 	made := func() *card.Card { return card.New(p, m, cardLog(a)) }
 	sub := func(use, short, example string, args cobra.PositionalArgs, run func(ctx context.Context, args []string) error) {

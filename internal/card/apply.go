@@ -1,7 +1,6 @@
 package card
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -22,25 +21,16 @@ func (b *boot) apply(s Settings) {
 	if err := b.Host.SetHostname(s.Hostname); err != nil {
 		b.add("hostname", Degraded, fmt.Sprintf("the name %q could not be given to the box: %v", s.Hostname, err))
 	}
-	wlan := filepath.Join(b.Network, "20-pibox-wlan.network")
-	if s.WiFi.SSID == "" || !b.data {
-		if b.data {
-			b.try("wifi", b.disk.Remove(b.supplicantPath()))
-		}
-		if err := os.Remove(wlan); err != nil && isThere(wlan) {
-			b.try("wifi", err)
-		}
+	if !b.data {
+		return
+	}
+	if s.WiFi.SSID == "" {
+		b.try("wifi", b.disk.Remove(b.supplicantPath()))
 	} else {
-		b.try("wifi", errors.Join(
-			b.replaceChanged(b.supplicantPath(), []byte(s.WiFi.supplicant(b.kept.Key)), 0o600),
-			os.MkdirAll(b.Network, 0o755),
-			writeRun(wlan, []byte(wlanNetwork), 0o644),
-		))
+		b.try("wifi", b.replaceChanged(b.supplicantPath(), []byte(s.WiFi.supplicant(b.kept.Key)), 0o600))
 	}
-	if b.data {
-		b.try("time zone", b.zone(s.TimeZone))
-		b.try("configuration", b.configure(s.Domain))
-	}
+	b.try("time zone", b.zone(s.TimeZone))
+	b.try("configuration", b.configure(s.Domain))
 }
 
 // zone lets /etc/localtime, which leads here, lead on to the time zone.

@@ -21,7 +21,6 @@ type Place struct {
 	Store   string // the database on it
 	Run     string // from here to the daemon; empty after a boot
 	Daemon  string // from the daemon to here
-	Network string // systemd-networkd's files of this boot
 	Zones   string // the time zones that there are
 	Epoch   string // a file whose time is that of the build
 	Clock   string // a file whose time was the time, some time ago
@@ -33,8 +32,8 @@ type Place struct {
 func Places() Place {
 	return Place{
 		FAT: "/boot/pibox", Data: "/data", Store: "/data/pibox/pibox.db", Run: "/run/pibox-card", Daemon: "/run/pibox",
-		Network: "/run/systemd/network", Zones: "/usr/share/zoneinfo", Epoch: "/usr/lib/clock-epoch", Clock: "/var/lib/systemd/timesync/clock",
-		Control: "/run/wpa_supplicant", Synced: "/run/systemd/timesync/synchronized",
+		Zones: "/usr/share/zoneinfo", Epoch: "/usr/lib/clock-epoch", Clock: "/var/lib/systemd/timesync/clock", Control: "/run/wpa_supplicant",
+		Synced: "/run/systemd/timesync/synchronized",
 	}
 }
 

@@ -57,22 +57,3 @@ func (w WiFi) supplicant(k wifiKey) string {
 	b.WriteString("}\n")
 	return b.String()
 }
-
-// wlanNetwork is systemd-networkd's file. A phone's hot spot and many a router drop the link for a moment: addresses stay.
-const wlanNetwork = `# Made by pibox at each boot.
-[Match]
-Type=wlan
-
-[Network]
-DHCP=yes
-MulticastDNS=yes
-LLMNR=no
-IgnoreCarrierLoss=10s
-
-[DHCPv4]
-RouteMetric=600
-ClientIdentifier=mac
-
-[IPv6AcceptRA]
-RouteMetric=600
-`
