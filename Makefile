@@ -120,6 +120,14 @@ torture: build ## cut its power ROUNDS (200) times under load, and in MOVES (200
 	$(GO) run ./internal/tools/torture -pibox bin/pibox -rounds $(ROUNDS) -seed $(SEED) -disk $(DISK)
 	$(GO) run ./internal/tools/torture -pibox bin/pibox -moves -rounds $(MOVES) -seed $(SEED) -disk $(DISK)
 
+# Debian's u-boot and kernel are kept here. raspi3b starts slowly: one case of each kind.
+SLOTCACHE ?= $(HOME)/.cache/pibox-slot-test
+.PHONY: slot-test
+slot-test: ## boot small cards under QEMU: which root slot is taken, and what is left in the slots' state
+	internal/tools/slottest/setup.sh $(SLOTCACHE)
+	$(GO) run ./internal/tools/slottest -debian $(SLOTCACHE)
+	$(GO) run ./internal/tools/slottest -debian $(SLOTCACHE) -machine raspi3b -case tr
+
 SOAKTIME ?= 30m
 BOXES    ?= 1
 .PHONY: soak

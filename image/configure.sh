@@ -18,9 +18,13 @@ in_root systemd-sysusers pibox.conf
 [ "$(in_root id -u pibox):$(in_root id -g pibox)" = "$pibox_id:$pibox_id" ] || fail "pibox has another id than $pibox_id"
 put 755 "$image/grow.sh" /usr/lib/pibox/grow
 put 644 "$image/60-pibox-leds.rules" /usr/lib/udev/rules.d/60-pibox-leds.rules
-for unit in "$image"/*.service; do
-	put 644 "$unit" "/usr/lib/systemd/system/$(basename "$unit")"
-	in_root systemctl --quiet enable "$(basename "$unit")"
+put 644 "$image/90-pibox.rules" /usr/lib/udev/rules.d/90-pibox.rules
+put 644 "$image/pibox-card.conf" /usr/lib/systemd/system/pibox.service.d/card.conf
+for unit in "$image"/*.service "$image"/*.path "$image"/*.timer; do
+	name=$(basename "$unit")
+	put 644 "$unit" "/usr/lib/systemd/system/$name"
+	# The others are started by a rule of udev or by another unit.
+	! grep -q '^\[Install\]' "$unit" || in_root systemctl --quiet enable "$name"
 done
 
 # Nobody logs in: no account has a password, and nothing asks for one.
@@ -34,6 +38,9 @@ in_root systemctl --quiet disable fstrim.timer dpkg-db-backup.timer e2scrub_all.
 echo pibox >"$root/etc/hostname"
 printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n' >"$root/etc/hosts"
 ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+# Set by pibox-card.service; without one the box shows its times in UTC.
+ln -sfn /data/etc/localtime "$root/etc/localtime"
+rm -f "$root/etc/timezone"
 # Filled in by the initrd (initramfs/machine-id); an empty one lets systemd choose one for this run.
 : >"$root/etc/machine-id"
 rm -f "$root/var/lib/dbus/machine-id"

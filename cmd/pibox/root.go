@@ -86,6 +86,7 @@ func (a *app) root() *cobra.Command {
 		importCmd(a),
 		transferCmd(a),
 		configCmd(a),
+		cardCmd(a),
 		versionCmd(a),
 	)
 	root.AddCommand(childCmds(a)...)

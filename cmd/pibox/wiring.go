@@ -19,6 +19,9 @@ type wired struct{}
 func (wired) Serve(ctx context.Context, cfg config.Config, source box.ConfigSource, out io.Writer) error {
 	d := box.NewDaemon(cfg, version, newLog(cfg.Log), out)
 	d.SetSource(source)
+	if run := os.Getenv(cardEnv); run != "" {
+		d.SetCard(run)
+	}
 	return d.Serve(ctx)
 }
 

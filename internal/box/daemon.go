@@ -44,6 +44,7 @@ type Daemon struct {
 	troubles map[string]string // why it does not serve, by fact; run's own
 	first    firstTry          // run's own
 	handing  handing
+	card     *onCard // nil where there is none
 
 	// OnStep is told of each step of a handover, so that tests can end the process there. May be nil.
 	OnStep func(step string)
@@ -101,6 +102,9 @@ func (d *Daemon) Serve(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { d.watch(inner) })
+	if d.card != nil {
+		wg.Go(func() { d.watchCard(inner) })
+	}
 	d.run(ctx)
 	stop()
 	wg.Wait()
@@ -204,6 +208,7 @@ func (d *Daemon) once(ctx context.Context) error {
 		return errors.Join(err, st.Close())
 	}
 	d.set(s)
+	d.tellCard()
 	defer d.set(nil)
 	defer d.serveUntil(cancel)()
 	d.clearTroubles(nil)
@@ -284,6 +289,9 @@ func (d *Daemon) domains(st *store.Store) ([]string, error) {
 	}
 	var fixed string
 	if err := st.View(func(tx *store.Tx) error {
+		if offered, begun := accounts.Begun(tx); offered != "" && !begun {
+			return nil
+		}
 		if raw, ok := store.Settings.Get(tx, domainSetting); ok {
 			return json.Unmarshal(raw, &fixed)
 		}
@@ -303,10 +311,11 @@ func (d *Daemon) domains(st *store.Store) ([]string, error) {
 	return []string{j.Domain}, d.fix(st, j.Domain)
 }
 
-// fix remembers the main domain of the first start: a new host name never changes it.
+// fix remembers the main domain of the first start: a new host name never changes it. A family that nobody logged in to has not begun.
 func (d *Daemon) fix(st *store.Store, domain string) error {
 	return st.Update(func(tx *store.Tx) error {
-		if _, ok := store.Settings.Get(tx, domainSetting); ok {
+		offered, begun := accounts.Begun(tx)
+		if _, ok := store.Settings.Get(tx, domainSetting); ok && (begun || offered == "") {
 			return nil
 		}
 		raw, err := json.Marshal(domain)
@@ -317,6 +326,9 @@ func (d *Daemon) fix(st *store.Store, domain string) error {
 
 // firstAdministrator makes the account that a new box begins with, and shows its one-time password once.
 func (d *Daemon) firstAdministrator(s *service) error {
+	if d.card != nil {
+		return d.offerWayIn(s)
+	}
 	empty := true
 	if err := s.box.Store.View(func(tx *store.Tx) error {
 		for range store.Accounts.All(tx) {

@@ -45,7 +45,7 @@ func (b *Box) features() []feature {
 			})
 		}},
 		{"service discovery and capabilities, XEP-0030 and XEP-0115", func() {
-			b.disco = disco.Register(r, disco.Options{Contacts: disco.Contacts(c.Contact)})
+			b.disco = disco.Register(r, disco.Options{Name: c.Family, Contacts: disco.Contacts(c.Contact)})
 		}},
 		{"personal eventing, XEP-0163", func() {
 			b.pep = pep.Register(r, b.disco.Caps, b.blocking, pep.Options{Log: b.log})

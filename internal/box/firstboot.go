@@ -88,11 +88,10 @@ func (f firstBoot) stamp() (s string) {
 
 // firstStart restores what lies ready for a box that has no database yet. An error keeps it from beginning as an empty new one.
 func (d *Daemon) firstStart(ctx context.Context) error {
-	cfg := d.config()
-	found, ok := find(cfg.Backup.RestoreFrom)
+	found, ok := find(d.restoreFrom())
 	if !ok {
 		d.first.stamp, d.first.err = "", nil
-		return nil
+		return d.mayBegin()
 	}
 	if stamp := found.stamp(); d.first.err != nil && d.first.stamp == stamp {
 		return d.first.err
@@ -144,7 +143,7 @@ func (d *Daemon) watchKeys() {
 	if d.running() == nil {
 		return
 	}
-	for _, dir := range d.config().Backup.RestoreFrom {
+	for _, dir := range d.restoreFrom() {
 		if path := filepath.Join(dir, firstKey); isThere(path) {
 			d.health.Set(health.Fact{Name: factLeft, Severity: health.Degraded, Text: path + " opens a backup of this box, which it does not need any more: remove it."})
 			return

@@ -53,7 +53,7 @@ func (b *Box) open() (s *service, err error) {
 		return nil, err
 	}
 	s.clients = c2s.New(c2s.Config{
-		Router: b.Router, Accounts: b.Accounts, TLS: b.tlsConfig(s.certs), Log: b.log, Options: b.clientOptions(),
+		Router: b.Router, Accounts: b.Accounts, OnLogin: b.Accounts.LoggedIn, TLS: b.tlsConfig(s.certs), Log: b.log, Options: b.clientOptions(),
 		Logins: throttle.NewLogins(b.loginLimits(), time.Now),
 	})
 	if b.cfg.S2S.Enabled {

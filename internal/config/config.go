@@ -22,6 +22,7 @@ import (
 type Config struct {
 	Domains  []string `toml:"domains" kind:"domain" doc:"Domains this box serves. The first is the main one. Empty: the name of this machine under .local. The domain is fixed in the store at the first start; a changed host name never changes it."`
 	DataDir  string   `toml:"data_dir" doc:"Folder of the database, backups and keys. Empty: $STATE_DIRECTORY, for root /var/lib/pibox, else $XDG_DATA_HOME/pibox (~/.local/share/pibox)."`
+	Family   string   `toml:"family" kind:"line" doc:"Name of the family, as people and their clients see this box called."`
 	Language string   `toml:"language" kind:"language" doc:"Language of messages from the box to people, where theirs is not known (BCP 47, such as en or de)."`
 
 	Log     Log     `toml:"log" doc:"What is logged, to standard error. Never bodies of messages, never secrets."`

@@ -82,7 +82,7 @@ func TestTags(t *testing.T) {
 				}
 			case reflect.Int, reflect.Int64:
 				r := &report{}
-				decoder{r}.checkRange(name, v.Field(i), f.Tag)
+				decoder{report: r}.checkRange(name, v.Field(i), f.Tag)
 				if f.Tag.Get("range") == "" || len(r.problems) > 0 {
 					t.Errorf("%s: no range, or a default outside: %v", name, r.problems)
 				}

@@ -3,8 +3,9 @@ package config
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"reflect"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,30 +13,37 @@ import (
 
 // decoder copies a TOML tree into a struct and notes every mistake, where a
 // usual decoder stops at the first.
-type decoder struct{ *report }
+type decoder struct {
+	*report
+	roots []reflect.Type // what the whole file is made of
+}
 
-// table fills the struct v from the TOML table at path.
-func (d decoder) table(path string, tree map[string]any, v reflect.Value) {
-	known := map[string]int{}
-	names := make([]string, v.NumField())
-	for i := range v.NumField() {
-		names[i] = v.Type().Field(i).Tag.Get("toml")
-		known[names[i]] = i
+// table fills structs, which together are the table at path, from the TOML table there.
+func (d decoder) table(path string, tree map[string]any, structs ...reflect.Value) {
+	type field struct {
+		v   reflect.Value
+		tag reflect.StructTag
 	}
-	keys := make([]string, 0, len(tree))
-	for k := range tree {
-		keys = append(keys, k)
+	known := map[string]field{}
+	var names []string
+	for _, v := range structs {
+		for i := range v.NumField() {
+			tag := v.Type().Field(i).Tag
+			names = append(names, tag.Get("toml"))
+			known[tag.Get("toml")] = field{v.Field(i), tag}
+		}
 	}
-	sort.Strings(keys)
-	for _, k := range keys {
-		i, ok := known[k]
+	for _, k := range sortedKeys(tree) {
+		f, ok := known[k]
 		if !ok {
-			d.add(join(path, k), "unknown key%s", suggest(withoutEntries(path), k, names))
+			d.add(join(path, k), "unknown key%s", d.suggest(withoutEntries(path), k, names))
 			continue
 		}
-		d.field(join(path, k), tree[k], v.Field(i), v.Type().Field(i).Tag)
+		d.field(join(path, k), tree[k], f.v, f.tag)
 	}
 }
+
+func sortedKeys(tree map[string]any) []string { return slices.Sorted(maps.Keys(tree)) }
 
 func (d decoder) field(path string, value any, v reflect.Value, tag reflect.StructTag) {
 	switch v.Kind() {

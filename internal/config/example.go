@@ -14,13 +14,18 @@ const docWidth = 90
 // Example writes the whole configuration file with its defaults, every key
 // commented out and described. It is a valid file and means the same as none.
 func Example(w io.Writer) error {
-	var b strings.Builder
-	comment(&b, "The configuration of pibox. Every key is shown with its default and needs no line here;"+
+	return ExampleOf(w, "The configuration of pibox. Every key is shown with its default and needs no line here;"+
 		" take the # away from a line to change it. 'pibox config check' tells all mistakes at once."+
 		" Times are written like 90s, 5m or 2h30m, sizes like 512B, 10kB, 256KiB or 4MiB."+
-		" Names of files start from the folder of this file.")
-	cfg := Default()
-	exampleTable(&b, "", reflect.ValueOf(cfg))
+		" Names of files start from the folder of this file.", Default())
+}
+
+// ExampleOf writes such a file for any struct with the tags of Config, whose
+// values are the defaults.
+func ExampleOf(w io.Writer, intro string, v any) error {
+	var b strings.Builder
+	comment(&b, intro)
+	exampleTable(&b, "", reflect.ValueOf(v))
 	_, err := io.WriteString(w, b.String())
 	return err
 }

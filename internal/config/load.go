@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"time"
 
@@ -50,16 +49,8 @@ func LoadIn(path string, env Environment, now time.Time) (Config, Problems) {
 // Parse reads and checks the text of the file name without filling in the
 // automatic values. Relative file names in it start from the folder of name.
 func Parse(name, text string, now time.Time) (Config, Problems) {
-	r := &report{file: name, lines: map[string]int{}}
-	cfg := Default()
-	tree := parseTOML(text, r)
-	decoder{r}.table("", tree, reflect.ValueOf(&cfg).Elem())
-	base := filepath.Dir(name)
-	if abs, err := filepath.Abs(base); err == nil {
-		base = abs
-	}
-	checker{report: r, now: now, base: base}.all(&cfg)
-	return cfg, r.sorted()
+	f := ParseWith(name, text, now, &struct{}{})
+	return f.Config, f.Problems
 }
 
 func readFile(path string) (string, error) {

@@ -36,7 +36,7 @@ p:8: c2s.connections: must be a whole number, not the string "many"
 p:9: c2s.deny: unknown key; deny belongs in [s2s]
 p:11: s2s.enabled: must be true or false, not the string "yes"
 p:13: moved.forwarding_days: 30 is out of range: 90 to 3650
-p:14: web: unknown key; known here: domains, data_dir, language, log, contact, tls, login, c2s, s2s, limits, dns, moved, archive, push, store, health, backup, admin`},
+p:14: web: unknown key; known here: domains, data_dir, family, language, log, contact, tls, login, c2s, s2s, limits, dns, moved, archive, push, store, health, backup, admin`},
 
 		{"syntax, and the rest too", `
 language = de

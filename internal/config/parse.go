@@ -14,14 +14,17 @@ const maxSyntaxErrors = 20
 
 // parseTOML returns the keys of a TOML text and the lines they stand on. The
 // parser stops at its first error; so that a person sees all at once, a line
-// that can be taken out alone is blanked and the rest is read again.
+// that can be taken out alone is blanked and the rest is read again. What
+// stands where does not change by that.
 func parseTOML(text string, r *report) map[string]any {
-	text = strings.TrimPrefix(text, "\ufeff") // a byte order mark of Windows editors
+	if rest, ok := strings.CutPrefix(text, "\ufeff"); ok { // a byte order mark of Windows editors
+		text = "   " + rest
+	}
 	for range maxSyntaxErrors {
 		tree := map[string]any{}
 		_, err := toml.Decode(text, &tree)
 		if err == nil {
-			r.lines = positions(text)
+			r.lines, r.spans = positions(text)
 			return tree
 		}
 		var pe toml.ParseError
@@ -77,6 +80,6 @@ func blankLine(text string, line int) (string, bool) {
 	if !whole.MatchString(at) || strings.Contains(at, `"""`) || strings.Contains(at, `'''`) {
 		return text, false
 	}
-	lines[line-1] = ""
+	lines[line-1] = strings.Repeat(" ", len(strings.TrimSuffix(at, "\r"))) + at[len(strings.TrimSuffix(at, "\r")):]
 	return strings.Join(lines, "\n"), true
 }

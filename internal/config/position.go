@@ -5,19 +5,23 @@ import (
 	"strings"
 )
 
+// Span is where something stands in a text: its first byte, and the first one
+// behind it.
+type Span struct{ From, To int }
+
 // positions maps the path of each key, table and array entry of a TOML text
-// to its line. A path looks like the one in an error: s2s.route[1].domain.
+// to its line, and that of each key with a value to where the value stands. A path looks like the one in an error: s2s.route[1].domain.
 // The TOML library keeps this for itself, and without an entry's number.
 //
 // The text must have been accepted by the TOML parser; of another text the
 // lines may be wrong, but reading it ends.
-func positions(text string) map[string]int {
-	s := &posScanner{text: text, line: 1, lines: map[string]int{}, entries: map[string]int{}}
+func positions(text string) (map[string]int, map[string]Span) {
+	s := &posScanner{text: text, line: 1, lines: map[string]int{}, spans: map[string]Span{}, entries: map[string]int{}}
 	table := ""
 	for {
 		s.skipBlank()
 		if s.done() {
-			return s.lines
+			return s.lines, s.spans
 		}
 		if s.peek() == '[' {
 			table = s.header()
@@ -26,7 +30,7 @@ func positions(text string) map[string]int {
 		before := s.pos
 		s.pair(table)
 		if s.pos == before {
-			return s.lines
+			return s.lines, s.spans
 		}
 	}
 }
@@ -36,6 +40,7 @@ type posScanner struct {
 	pos     int
 	line    int
 	lines   map[string]int
+	spans   map[string]Span
 	entries map[string]int // array of tables: entries seen so far
 }
 
@@ -108,7 +113,10 @@ func (s *posScanner) pair(table string) {
 	if s.peek() == '=' {
 		s.next()
 	}
+	s.skipSpace()
+	from := s.pos
 	s.value(path)
+	s.spans[path] = Span{from, min(s.pos, len(s.text))}
 }
 
 // keys reads a dotted key, up to what follows it.

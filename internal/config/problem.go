@@ -68,6 +68,7 @@ func (ps Problems) Error() string {
 type report struct {
 	file     string
 	lines    map[string]int
+	spans    map[string]Span
 	problems Problems
 }
 

@@ -8,7 +8,7 @@ import (
 // suggest returns the end of an error text about the unknown key: the known
 // key that was probably meant, or an empty string. table is the key's path
 // without its last part, without entry numbers.
-func suggest(table, key string, siblings []string) string {
+func (d decoder) suggest(table, key string, siblings []string) string {
 	best, distance := "", 3
 	if len(key) <= 4 {
 		distance = 2
@@ -21,7 +21,11 @@ func suggest(table, key string, siblings []string) string {
 	if best != "" {
 		return "; did you mean " + best + "?"
 	}
-	for _, path := range allKeys(reflect.TypeFor[Config](), "") {
+	var all []string
+	for _, root := range d.roots {
+		all = append(all, allKeys(root, "")...)
+	}
+	for _, path := range all {
 		parent, last := "", path
 		if i := strings.LastIndex(path, "."); i >= 0 {
 			parent, last = path[:i], path[i+1:]

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"mellium.im/xmpp/jid"
@@ -41,6 +43,13 @@ func canonical(kind, s string) (string, error) {
 	switch kind {
 	case "domain":
 		return domain(s)
+	case "domain or none":
+		if s == "" {
+			return s, nil
+		}
+		return domain(s)
+	case "line":
+		return s, oneLine(s)
 	case "pattern":
 		rest, sub := strings.CutPrefix(s, "*.")
 		name, err := domain(rest)
@@ -71,6 +80,17 @@ func canonical(kind, s string) (string, error) {
 		return s, matches(s, `^[A-Za-z0-9_]*$`, "is no name of a pin such as GPIO17")
 	}
 	return s, nil
+}
+
+// oneLine accepts what fits on one line of any screen.
+func oneLine(s string) error {
+	if len(s) > 100 {
+		return errors.New("is longer than 100 bytes")
+	}
+	if i := strings.IndexFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }); i >= 0 {
+		return fmt.Errorf("%q has a character that can not be shown", s)
+	}
+	return nil
 }
 
 func matches(s, pattern, text string) error {

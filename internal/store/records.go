@@ -44,6 +44,11 @@ type Account struct {
 	Restricted bool `json:"restricted,omitempty"`
 	// OneTime: the password was made by the box and shown once; it is to be changed.
 	OneTime bool `json:"oneTime,omitempty"`
+	// Fresh: nobody has logged in yet with the password that the box offers on its card. A one-time password works for Grace after that, until Until;
+	// with neither, for ever.
+	Fresh bool          `json:"fresh,omitempty"`
+	Grace time.Duration `json:"grace,omitempty"`
+	Until *time.Time    `json:"until,omitempty"`
 	// Closed accounts let nobody log in and their localpart is never given again. Where the account moved, Moves tells where to.
 	Closed *time.Time `json:"closed,omitempty"`
 }

@@ -50,6 +50,7 @@ type Accounts struct {
 	decoy    []byte // an account's record, read where there is none
 	onRemove []OnRemove
 	onChange []OnPassword
+	onFirst  []OnFirstLogin
 }
 
 // New reads, or makes, the server's secret.

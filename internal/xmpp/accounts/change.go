@@ -126,6 +126,7 @@ func (a *Accounts) SetPassword(account xmpp.JID, password string) (oneTime strin
 
 func (a *Accounts) replace(tx *store.Tx, out *xmpp.Out, account xmpp.JID, acc, fresh store.Account, but *xmpp.Session, after func()) {
 	acc.SHA1, acc.SHA256, acc.OneTime = fresh.SHA1, fresh.SHA256, fresh.OneTime
+	acc.Fresh, acc.Grace, acc.Until = fresh.Fresh, fresh.Grace, nil
 	store.Accounts.Put(tx, account.String(), acc)
 	for _, f := range a.onChange {
 		f(tx, out, account, but)

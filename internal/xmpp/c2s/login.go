@@ -38,6 +38,9 @@ func (c *conn) login(shown *x509.Certificate) error {
 			return err
 		}
 		reply, err := c.step(&x, el, bindings)
+		if err == nil && reply.Done {
+			err = c.mayLogin(&x)
+		}
 		var fail *sasl.Failure
 		switch {
 		case errors.As(err, &fail):
@@ -188,14 +191,24 @@ func (c *conn) loginFailed(x *exchange, f *sasl.Failure) {
 	c.send(failure(string(f.Condition), f.Text), false)
 }
 
-// loggedIn ends the exchange well: RFC 6120 §6.4.6.
-func (c *conn) loggedIn(x *exchange, reply sasl.Reply) error {
+// mayLogin asks whether an account whose password was right may log in.
+func (c *conn) mayLogin(x *exchange) error {
 	account, err := xmpp.ParseJID(x.server.Account())
 	if err != nil {
 		return fmt.Errorf("c2s: the account's name: %w", err)
 	}
-	x.over(throttle.Succeeded)
+	if c.srv.onLogin != nil {
+		if err := c.srv.onLogin(account); err != nil {
+			return serverFault(err)
+		}
+	}
 	c.account = account
+	return nil
+}
+
+// loggedIn ends the exchange well: RFC 6120 §6.4.6.
+func (c *conn) loggedIn(x *exchange, reply sasl.Reply) error {
+	x.over(throttle.Succeeded)
 	c.send(saslElement("success", reply.Text), false)
 	return nil
 }

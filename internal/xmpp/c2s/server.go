@@ -44,6 +44,8 @@ type Accounts interface {
 type Config struct {
 	Router   *xmpp.Router
 	Accounts Accounts
+	// OnLogin is told of each login whose password was right, before the client is; a *sasl.Failure refuses it. May be nil.
+	OnLogin func(account xmpp.JID) error
 	// TLS chooses the certificate by hello.ServerName, which is filled in from the stream header where a client sent none.
 	TLS *tls.Config
 	// Logins slows guessing; nil is throttle.DefaultLimits.
@@ -56,6 +58,7 @@ type Config struct {
 type Server struct {
 	router   *xmpp.Router
 	accounts Accounts
+	onLogin  func(xmpp.JID) error
 	starttls *tls.Config
 	direct   *tls.Config
 	logins   *throttle.Logins
@@ -82,7 +85,7 @@ type Server struct {
 func New(c Config) *Server {
 	o := c.Options.orDefault()
 	s := &Server{
-		router: c.Router, accounts: c.Accounts, logins: c.Logins, log: c.Log, opt: o,
+		router: c.Router, accounts: c.Accounts, onLogin: c.OnLogin, logins: c.Logins, log: c.Log, opt: o,
 		outbox:    &outboxConfig{limit: o.SendQueue, kept: o.ResumeQueue, held: o.HoldQueue, timeout: o.WriteTimeout},
 		perAddr:   throttle.NewConnections(o.ConnectionsPerAddress),
 		waiting:   throttle.NewConnections(o.UnauthenticatedPerAddress),
