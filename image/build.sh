@@ -12,7 +12,8 @@ run() {
 	say "$(basename "$(eval echo "\$$#")" .sh): $(($(date +%s) - began)) s"
 }
 run "$image/fetch.sh"
-run "$image/rootfs.sh"
+run "$image/debian.sh"
+run $as_root "$image/system.sh"
 run $as_root "$image/ext4.sh"
 run "$image/fat.sh"
 run "$image/card.sh"

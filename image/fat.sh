@@ -12,7 +12,7 @@ for name in raspi-firmware u-boot-rpi u-boot-qemu; do
 	dpkg-deb -x "$debs/$(basename "$(grep -o "[^ ]*/${name}_[^ ]*" "$image/packages.lock")")" "$unpacked"
 done
 
-# Pi 3 and Zero 2 W read bootcode.bin and start.elf, Pi 4 and 400 start4.elf. The small ones (_cd) are what gpu_mem=16 asks for.
+# Pi 3 and Zero 2 W read bootcode.bin and start.elf, Pi 4 and 400 start4.elf; the small ones (_cd) are for who sets gpu_mem=16.
 firmware=$unpacked/usr/lib/raspi-firmware
 for file in bootcode.bin start.elf fixup.dat start_cd.elf fixup_cd.dat start4.elf fixup4.dat start4cd.elf fixup4cd.dat LICENCE.broadcom; do
 	[ ! -e "$firmware/$file" ] || cp "$firmware/$file" "$tree/"

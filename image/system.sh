@@ -1,8 +1,13 @@
 #!/bin/sh
-# Makes pibox's system of the fresh Debian in the folder $1; mmdebstrap calls it (rootfs.sh).
+# Makes pibox's system, the folder root, of debian.tar. Needs root, or to be run by `mmdebstrap --unshare-helper`.
 . "$(dirname "$0")/lib.sh"
 
-root=$1
+[ -x "$top/dist/pibox-linux-$arch" ] || fail "dist/pibox-linux-$arch is missing: make cross"
+root=$work/root
+rm -rf "$root"
+mkdir -p "$root"
+# The kernel makes the devices.
+tar -xf "$work/debian.tar" -C "$root" --numeric-owner --xattrs --xattrs-include='*' --exclude='./dev/*'
 in_root() { chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
 put() { # MODE FILE PATH: a file of ours
 	install -D -m "$1" "$2" "$root$3"
@@ -44,7 +49,7 @@ rm -f "$root/etc/timezone"
 # Filled in by the initrd (initramfs/machine-id); an empty one lets systemd choose one for this run.
 : >"$root/etc/machine-id"
 rm -f "$root/var/lib/dbus/machine-id"
-printf 'IMAGE_ID=pibox\nIMAGE_VERSION=%s\n' "$PIBOX_VERSION" >>"$root/usr/lib/os-release"
+printf 'IMAGE_ID=pibox\nIMAGE_VERSION=%s\n' "$version" >>"$root/usr/lib/os-release"
 # systemd sets the clock at least to this file's time.
 : >"$root/usr/lib/clock-epoch"
 mkdir -p "$root/data" "$root/boot/pibox" "$root/etc/pibox"
@@ -60,9 +65,6 @@ rm -rf "$unpacked"
 # Kernel, initrd and device trees under names that never change, for u-boot.
 kernel=$(basename "$root"/boot/vmlinuz-*)
 kernel=${kernel#vmlinuz-}
-put 755 "$image/initramfs/modules" /etc/initramfs-tools/hooks/pibox
-put 755 "$image/initramfs/card" /etc/initramfs-tools/scripts/init-bottom/pibox
-in_root mkinitramfs -o /boot/initrd.img "$kernel"
 mv "$root/boot/vmlinuz-$kernel" "$root/boot/vmlinuz"
 mkdir "$root/boot/dtb"
 mv "$root/usr/lib/linux-image-$kernel/broadcom" "$root/boot/dtb/"
@@ -78,3 +80,6 @@ rm -rf "$root"/var/lib/apt "$root"/var/cache/* "$root"/var/log/* "$root"/var/lib
 mkdir -p "$root/usr/lib/pibox"
 cp "$root/var/lib/dpkg/status" "$work/dpkg-status"
 in_root du -sxm /usr /boot | awk '{ print "image: rootfs:", $2, $1, "MiB" }'
+
+# A time of the build's own would differ from build to build.
+find "$root" -xdev -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
