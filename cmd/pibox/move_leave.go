@@ -30,6 +30,9 @@ func moveLeaveCmd(a *app) *cobra.Command {
     'pibox move status NEW' counts them down. The same command, later, tells contacts who came since.
  5. 'pibox move close LOCAL' closes it then; it only tells where it went.
 
+A family leaves with this command for each, in any order: members who leave within an hour, with
+--build, find each other at their new addresses. For those who leave later, repeat it for the others.
+
 'pibox move undo NEW' takes the announcement back until then, and names who was asked from NEW.`,
 		Example: "  pibox move leave juliet juliet@elsewhere.example --export juliet.xml --build\n  pibox move status juliet@elsewhere.example\n  pibox move close juliet",
 		Args:    needsTwo("LOCAL and NEW", "juliet juliet@elsewhere.example"),

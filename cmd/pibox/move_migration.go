@@ -93,7 +93,11 @@ func (a *app) finished(t admin.Migration) error {
 	c := t.Counts
 	if t.Kind == "leave" {
 		fmt.Fprintf(a.out, "%s moves to %s: %s told from there. 'pibox move status %s' shows how it goes.\n", t.Old, t.New, plural(c.Told, "contact"), t.New)
-		if t.State == admin.MigrationRepeating {
+		switch {
+		case t.State != admin.MigrationRepeating:
+		case c.Unreached == 0:
+			fmt.Fprintf(a.out, "For an hour the box stays ready there for contacts of this box: those who leave it as well find each other. This command with --stop ends that.\n")
+		default:
 			fmt.Fprintf(a.out, "Of %s nothing shows that the server got the request yet. It is sent again for two days, unless the box is restarted; this command with --stop ends that.\n",
 				plural(c.Unreached, "contact"))
 		}
@@ -104,6 +108,10 @@ func (a *app) finished(t admin.Migration) error {
 			fmt.Fprintf(a.out, "Password, shown only this once: %s\n", t.Password)
 		}
 		fmt.Fprintf(a.out, "Its contacts are being told. 'pibox move status %s' shows how it goes.\n", t.New)
+		if t.State == admin.MigrationRepeating && c.Unreached > 0 {
+			fmt.Fprintf(a.out, "%s can only be told by %s, and can not be reached now. It is tried again for two days, unless the box is restarted; this command with --stop ends that.\n",
+				plural(c.Unreached, "contact"), t.Old)
+		}
 	}
 	for _, l := range t.Losses {
 		times := ""

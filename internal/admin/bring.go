@@ -72,9 +72,10 @@ const (
 	MigrationWaiting    MigrationState = "waiting" // for its turn: only some go at the same time
 	MigrationConnecting MigrationState = "connecting"
 	MigrationRunning    MigrationState = "running"
-	MigrationRepeating  MigrationState = "repeating" // leaving: all is done but for contacts whose servers can not be reached; they are asked again
-	MigrationDone       MigrationState = "done"
-	MigrationFailed     MigrationState = "failed"
+	// All is done but for contacts whose servers can not be reached, who are told again, or, leaving, who are of this box, and may leave it in the next hour.
+	MigrationRepeating MigrationState = "repeating"
+	MigrationDone      MigrationState = "done"
+	MigrationFailed    MigrationState = "failed"
 )
 
 // Over tells that nothing more happens.
@@ -93,7 +94,7 @@ type MigrationCounts struct {
 	Archived int   `json:"archived"`
 	Bytes    int64 `json:"bytes"` // of archived messages
 	Told     int   `json:"told"`  // contacts, when leaving
-	// Unreached contacts, when leaving: nothing shows that their servers got the request.
+	// Unreached contacts: nothing shows that their servers got the request of the new address, or, bringing, the message of the old one.
 	Unreached int `json:"unreached,omitempty"`
 }
 

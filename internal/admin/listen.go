@@ -122,7 +122,7 @@ func lockOf(f *os.File) error {
 // takeLock makes this process the only daemon of the socket at path.
 func takeLock(path string) (*os.File, error) {
 	name := path + ".lock"
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600) // it is cut and written: no link may lead elsewhere
 	if err != nil {
 		return nil, fmt.Errorf("lock of the admin socket: %w", err)
 	}

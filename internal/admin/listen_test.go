@@ -36,6 +36,24 @@ func TestListenMode(t *testing.T) {
 	}
 }
 
+// Where others may write beside the socket, a link in the place of its lock leads to no file that would be cut.
+func TestLockIsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	path, precious := filepath.Join(dir, "admin.sock"), filepath.Join(dir, "precious")
+	if err := os.WriteFile(precious, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(precious, path+".lock"); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := Listen(path, ""); err == nil {
+		t.Error("it is followed", l.Close())
+	}
+	if text, err := os.ReadFile(precious); string(text) != "text" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
 func TestListenStale(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -299,6 +300,41 @@ func TestBomb(t *testing.T) {
 	_ = w.Close()
 	if _, err := open(t, packed.Bytes(), &Keys{}); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a window of 64 MiB: %v", err)
+	}
+}
+
+// A list of contents that says more than there was is not read into memory.
+func TestEndlessContents(t *testing.T) {
+	for name, list := range map[string]string{
+		"entries":        `{"entries":[` + strings.Repeat("{},", 5_000_000) + "{}]}",
+		"something else": `{"x":[` + strings.Repeat("{},", 5_000_000) + "{}]}",
+		"spaces":         strings.Repeat(" ", 15_000_000) + "{}",
+	} {
+		data := hostile(manifest(nil), file{name: contentsName, text: list})
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, _, err := Read(bytes.NewReader(data), nowhere{})
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, ErrDamaged) || used > 4<<20 {
+			t.Errorf("%s: %v, with %d MiB", name, err, used>>20)
+		}
+	}
+	for list, want := range map[string]error{
+		`{"entries":null}`: nil, `{"entries":[]}`: nil, `{"later":{"a":[1]},"entries":[]}`: nil, "null": nil,
+		`{"entries":[]}{}`: ErrDamaged, `{"entries":{}}`: ErrDamaged, `[]`: ErrDamaged, `{"entries":[`: ErrDamaged, "": ErrDamaged, `{"entries":[{}]}`: ErrDamaged,
+	} {
+		if _, _, err := Read(bytes.NewReader(hostile(manifest(nil), file{name: contentsName, text: list})), nowhere{}); !errors.Is(err, want) || (err == nil) != (want == nil) {
+			t.Errorf("%s: %v", list, err)
+		}
+	}
+}
+
+// What a pass phrase may take to be tried depends on the machine: a small one would be ended by the kernel.
+func TestMaxWork(t *testing.T) {
+	for memory, want := range map[uint64]int{0: 18, 512 << 20: 18, 1 << 30: 19, 1<<30 - 1: 18, 2 << 30: 20, 64 << 30: 20} {
+		if got := maxWork(memory); got != want {
+			t.Errorf("%d MiB: %d instead of %d", memory>>20, got, want)
+		}
 	}
 }
 

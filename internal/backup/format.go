@@ -31,6 +31,7 @@ const (
 	// maxManifest and maxContents bound these two entries, in bytes.
 	maxManifest = 1 << 20
 	maxContents = 32 << 20
+	maxListed   = 4 << 10 // for each entry
 	// maxEntries bounds the entries; a database of 100 GiB has 100,000.
 	maxEntries = 200_000
 	// maxPart bounds what may be read into memory whole, in bytes: certificates, the configuration.

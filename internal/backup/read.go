@@ -111,10 +111,10 @@ func (in *reader) entries(m Manifest, sink Sink) (told Contents, err error) {
 			return told, err
 		}
 		if h.Name == contentsName {
-			if h.Size > maxContents {
+			if h.Size > maxContents || h.Size > int64(1+len(in.list))*maxListed {
 				return told, damaged("%q has %d bytes", h.Name, h.Size)
 			}
-			return told, in.json(&told)
+			return in.contents()
 		}
 		part, name := splitName(h.Name)
 		rule := in.known[part]
@@ -132,6 +132,59 @@ func (in *reader) entries(m Manifest, sink Sink) (told Contents, err error) {
 			return told, err
 		}
 	}
+}
+
+// contents reads the list behind the parts, an entry at a time: one that lists more than there was is refused before it is in memory.
+func (in *reader) contents() (told Contents, err error) {
+	dec := json.NewDecoder(in.tar)
+	err = inside(dec, '{', '}', func() error {
+		key, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		if key != "entries" {
+			var other json.RawMessage
+			return dec.Decode(&other)
+		}
+		return inside(dec, '[', ']', func() error {
+			if len(told.Entries) == len(in.list) {
+				return errors.New("its contents are not what it lists")
+			}
+			var e Entry
+			err := dec.Decode(&e)
+			told.Entries = append(told.Entries, e)
+			return err
+		})
+	})
+	if err == nil {
+		if _, err = dec.Token(); errors.Is(err, io.EOF) {
+			return told, nil
+		}
+		err = errors.Join(err, errors.New("something follows its contents"))
+	}
+	return told, notStream(err)
+}
+
+// inside calls each for what is in the next object or array; null is an empty one.
+func inside(dec *json.Decoder, begin, end json.Delim, each func() error) error {
+	switch first, err := dec.Token(); {
+	case err != nil:
+		return err
+	case first == nil:
+		return nil
+	case first != begin:
+		return fmt.Errorf("%v instead of %v", first, begin)
+	}
+	for dec.More() {
+		if err := each(); err != nil {
+			return err
+		}
+	}
+	last, err := dec.Token()
+	if err == nil && last != end {
+		err = fmt.Errorf("%v instead of %v", last, end)
+	}
+	return err
 }
 
 func (in *reader) entry(part, name string, h *tar.Header, sink Sink) error {

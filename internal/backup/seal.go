@@ -19,8 +19,9 @@ import (
 var ErrKey = errors.New("it can not be opened")
 
 const (
-	// maxWork bounds the work, as a power of two, that a file may ask for to try its pass phrase; 18 takes 256 MiB of memory and a few seconds.
-	maxWork = 20
+	// mostWork bounds the work, as a power of two, that a file may ask for to try its pass phrase; usualWork is age's own, takes 256 MiB of memory and a
+	// few seconds, and is tried anywhere.
+	mostWork, usualWork = 20, 18
 	// window is zstd's, in bytes; maxWindow the largest that is read.
 	window    = 1 << 20
 	maxWindow = 8 << 20
@@ -92,11 +93,29 @@ func NewSeal(w io.Writer, lock Lock) (*Seal, error) {
 
 // work is the work factor for a pass phrase: as much as this machine can do again to open the file, up to age's own.
 func work() int {
-	var have syscall.Sysinfo_t
-	if err := syscall.Sysinfo(&have); err == nil && uint64(have.Totalram)*uint64(have.Unit) < 1500<<20 {
+	if have := memory(); have > 0 && have < 1500<<20 {
 		return 16 // 64 MiB
 	}
-	return 18
+	return usualWork
+}
+
+// maxWork is the most work that this machine does to try a pass phrase: more than age's own takes half of its memory at the most.
+func maxWork(memory uint64) int {
+	for w := mostWork; w > usualWork; w-- {
+		if 1<<(w+10) <= memory/2 {
+			return w
+		}
+	}
+	return usualWork
+}
+
+// memory of this machine, in bytes; 0 where it is not known.
+func memory() uint64 {
+	var have syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&have); err != nil {
+		return 0
+	}
+	return uint64(have.Totalram) * uint64(have.Unit)
 }
 
 // tap keeps the key of the file when it is given to a recipient.
@@ -185,7 +204,7 @@ func (k *Keys) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: the pass phrase is empty", ErrKey)
 	}
-	id.SetMaxWorkFactor(maxWork)
+	id.SetMaxWorkFactor(maxWork(memory()))
 	key, err := id.Unwrap(stanzas)
 	debug.FreeOSMemory() // trying it took up to 256 MiB, of which nobody knows when they would be given back
 	if errors.Is(err, age.ErrIncorrectIdentity) {

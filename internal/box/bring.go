@@ -24,6 +24,7 @@ type bringing struct {
 	old, new xmpp.JID
 	way      client.Config
 	t        *migration
+	refused  map[xmpp.JID]bool // contacts whose servers gave back what tells them
 }
 
 // MoveBring implements admin.API.
@@ -46,7 +47,7 @@ func (d *Daemon) MoveBring(ctx context.Context, req admin.MoveBringRequest) (res
 }
 
 func (b *Box) bringing(req admin.MoveBringRequest) (*bringing, error) {
-	br := &bringing{b: b, req: req}
+	br := &bringing{b: b, req: req, refused: map[xmpp.JID]bool{}}
 	var err error
 	if br.old, err = b.anAddress(req.Old); err != nil {
 		return nil, err

@@ -93,6 +93,8 @@ func explainFile(err error, path string) error {
 		return nil
 	case errors.As(err, &format):
 		return admin.Errorf(admin.CodeInvalid, "the file can not be read: %v", format).Then("Nothing was imported.")
+	case errors.Is(err, portable.ErrTooMany):
+		return admin.Errorf(admin.CodeInvalid, "%v", err)
 	case errors.Is(err, fs.ErrNotExist):
 		return admin.Errorf(admin.CodeNotFound, "there is no file %s", path)
 	}

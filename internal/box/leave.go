@@ -23,10 +23,15 @@ type leaving struct {
 
 	repeats bool // all contacts were told
 	again   int  // contacts whose servers have not got the request, as far as is known
+	news    int  // contacts of a session who were not told in an earlier one
 }
 
 // maxWait bounds MoveLeaveRequest.Wait.
 const maxWait = 24 * time.Hour
+
+// together is for how long one who left stays ready for others of this box who leave, too: then they find each other at their new addresses. It is
+// how long the password is kept for that.
+const together = time.Hour
 
 // MoveLeave implements admin.API.
 func (d *Daemon) MoveLeave(ctx context.Context, req admin.MoveLeaveRequest) (resp admin.MigrationResponse, err error) {

@@ -12,7 +12,9 @@ import (
 	"pibox/internal/admin"
 	"pibox/internal/config"
 	"pibox/internal/store"
+	"pibox/internal/testclient"
 	"pibox/internal/xmpp"
+	"pibox/internal/xmpp/frame"
 )
 
 // Who is blocked, whichever way, learns nothing of the new address. Whose server can not be reached is tried again, also after a stop.
@@ -92,7 +94,7 @@ func TestTurns(t *testing.T) {
 					time.Sleep(time.Minute)
 				}
 			}
-			err := m.pause(ctx, time.Hour)
+			err := m.pause(ctx, time.Hour, nil)
 			mu.Lock()
 			done++
 			mu.Unlock()
@@ -131,4 +133,87 @@ func TestTurns(t *testing.T) {
 			t.Error(done, len(ts.turns))
 		}
 	})
+}
+
+// Two leave the box, one after the other: they find each other at their new addresses, and let the old ones go.
+func TestLeaveTogether(t *testing.T) {
+	away, address, authority := elsewhere(t, "away.example")
+	home := serve(t, t.TempDir(), 0, func(c *config.Config) { c.S2S.SystemRoot, c.S2S.Trust = false, []string{authority} })
+	home.hears("READY=1")
+	const password = "wherefore-art"
+	for _, name := range []string{"juliet", "romeo", "nurse"} {
+		addUser(t, home, name, password)
+		addUser(t, away, name, password)
+	}
+	befriend(t, home, "juliet@home.example", "romeo@home.example", store.SubBoth)
+	befriend(t, home, "juliet@home.example", "nurse@home.example", store.SubFrom)
+	befriend(t, home, "romeo@home.example", "juliet@home.example", store.SubBoth)
+	befriend(t, home, "nurse@home.example", "juliet@home.example", store.SubTo)
+	for _, name := range []string{"juliet", "romeo", "nurse"} {
+		ask := admin.MoveLeaveRequest{Account: name, New: name + "@away.example", Password: password, Server: address, DirectTLS: true}
+		if _, err := home.client().MoveLeave(t.Context(), ask); err != nil {
+			t.Fatal(err)
+		}
+		if name == "juliet" {
+			repeating(t, home, ask.New) // for whoever leaves, too
+		}
+	}
+	for _, tt := range []struct{ account, want string }{
+		{"juliet", "jid='romeo@away.example' name='romeo@home.example' subscription='both'"},
+		{"juliet", "jid='romeo@home.example' name='romeo@home.example' subscription='none'"},
+		{"juliet", "jid='nurse@away.example' name='nurse@home.example' subscription='from'"},
+		{"romeo", "jid='juliet@away.example' name='juliet@home.example' subscription='both'"},
+		{"nurse", "jid='juliet@away.example' name='juliet@home.example' subscription='to'"},
+	} {
+		there := logIn(t, away, tt.account+"@away.example", password)
+		roster := ""
+		for until := time.Now().Add(patience); !strings.Contains(roster, "<item "+tt.want+"/>"); {
+			if roster = gets(t, there, "<query xmlns='jabber:iq:roster'/>"); time.Now().After(until) {
+				t.Fatalf("%s has no %s: %s", tt.account, tt.want, roster)
+			}
+		}
+	}
+}
+
+// Who only sees the old address is told by it, also where he was asked besides, and again where his server is away.
+func TestBringTells(t *testing.T) {
+	old, address, authority := elsewhere(t, "old.example") // which reaches no other server
+	const password, me = "wherefore-art", "juliet@old.example"
+	addUser(t, old, "juliet", password)
+	addUser(t, old, "nurse", password)
+	nurse := logIn(t, old, "nurse@old.example", password)
+	for _, who := range []string{"nurse@old.example", "mercutio@down.example"} {
+		befriend(t, old, me, who, store.SubFrom)
+	}
+	for c, text := range map[*testclient.Client]string{nurse: "<presence/>", logIn(t, old, me, password): "<presence type='subscribe' to='nurse@old.example'/>"} {
+		if err := c.Send(text); err != nil {
+			t.Fatal(err)
+		}
+		gets(t, c, "<query xmlns='jabber:iq:roster'/>")
+	}
+	home := serve(t, t.TempDir(), 0, func(c *config.Config) { c.S2S.SystemRoot, c.S2S.Trust = false, []string{authority} })
+	home.hears("READY=1")
+	ask := admin.MoveBringRequest{Old: me, OldPassword: password, Server: address, DirectTLS: true}
+	if _, err := home.client().MoveBring(t.Context(), ask); err != nil {
+		t.Fatal(err)
+	}
+	if is := repeating(t, home, "juliet@home.example"); is.Counts.Unreached != 1 || len(is.Losses) != 0 {
+		t.Errorf("%+v", is)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if told, err := nurse.Await(ctx, func(el *frame.Element) bool { return el.Name == "message" }); err != nil || !strings.Contains(string(told.Raw), "My address is juliet@home.example now.") {
+		t.Errorf("%+v, %v", told, err)
+	}
+	mv, err := home.client().MoveStatus(t.Context(), admin.MoveStatusRequest{New: "juliet@home.example"})
+	if err != nil || len(mv.Moves) != 1 || len(mv.Moves[0].Contacts) != 2 {
+		t.Fatalf("%+v, %v", mv, err)
+	}
+	if c := mv.Moves[0].Contacts; c[0].State != "to tell" || c[1].State == "told" || strings.Contains(c[1].Detail, "tell him") {
+		t.Errorf("%+v", c)
+	}
+	if _, err := home.client().MigrationStop(t.Context(), admin.MigrationRequest{New: "juliet@home.example"}); err != nil {
+		t.Fatal(err)
+	}
+	over(t, home, "juliet@home.example")
 }

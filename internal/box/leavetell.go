@@ -13,8 +13,8 @@ import (
 	"pibox/internal/xmpp"
 )
 
-// tell tells all contacts who are open. What became of them is stored before anything is waited for; after a crash before that the new contact list
-// shows who was asked.
+// tell tells all contacts who are open, in one session. What became of them is stored before anything is waited for; after a crash before that the new
+// contact list shows who was asked.
 func (l *leaving) tell(ctx context.Context) error {
 	s, m, all, err := l.session(ctx)
 	if err != nil {
@@ -24,47 +24,105 @@ func (l *leaving) tell(ctx context.Context) error {
 	if err := l.told(ctx, m, all); err != nil {
 		return err
 	}
-	l.t.change(func(is *admin.Migration) { is.Counts.Contacts, is.Counts.Told = len(all), len(all) })
-	wait := min(time.Duration(l.req.Wait)*time.Second, maxWait)
-	if wait <= 0 || !m.Open() {
+	l.t.change(func(is *admin.Migration) {
+		if !l.repeats {
+			is.Counts.Contacts, is.Counts.Told = len(all), len(all)
+			return
+		}
+		is.Counts.Contacts, is.Counts.Told = is.Counts.Contacts+l.news, is.Counts.Told+l.news
+	})
+	if l.repeats && l.news == 0 {
+		return nil
+	}
+	return l.await(ctx, m, all)
+}
+
+// await answers contacts who have to ask, where the server can not approve them in advance. Who comes, or leaves as well, meanwhile is told, too.
+func (l *leaving) await(ctx context.Context, m *client.Mover, all []client.Contact) error {
+	until := time.Now().Add(min(time.Duration(l.req.Wait)*time.Second, maxWait))
+	if !m.Open() || !time.Now().Before(until) {
 		return nil
 	}
 	l.t.part("waiting for contacts who have to ask")
-	if err := m.Wait(ctx, wait, func() bool { return !m.Open() }); err != nil {
-		return err
+	for m.Open() && time.Now().Before(until) {
+		if err := m.Wait(ctx, min(time.Until(until), 5*time.Second), func() bool { return !m.Open() }); err != nil {
+			return err
+		}
+		if !l.fresh() {
+			continue
+		}
+		var err error
+		if all, err = l.contacts(); err != nil {
+			return err
+		}
+		if err := l.told(ctx, m, all); err != nil {
+			return err
+		}
 	}
 	return l.reported(m, all)
 }
 
 // repeat goes on with contacts whose servers could not be reached: their servers would get the request from the new server some day, but without what
-// tells of the move. It ends when nobody is left, or with the time for a migration.
+// tells of the move. It also tells who comes, or leaves this box as well, meanwhile. It ends when nobody is left, or with the time for a migration.
 func (l *leaving) repeat(ctx context.Context) error {
 	l.repeats = true
 	until, _ := ctx.Deadline()
-	for began := time.Now(); l.again > 0; {
-		wait := client.Backoff(time.Since(began))
+	lost := false
+	for began := time.Now(); ; {
+		fresh, others, err := l.outlook()
+		if err != nil {
+			return err
+		}
+		wait, early := client.Backoff(time.Since(began)), l.fresh
+		switch {
+		case lost:
+			early = nil
+		case fresh:
+			wait = 0
+		case l.again > 0:
+		case others && time.Since(began) < together:
+			wait = time.Until(began.Add(together))
+		default:
+			return nil
+		}
 		if time.Until(until) < wait+time.Hour {
 			return nil // who is left stays as he is noted
 		}
-		if err := l.t.pause(ctx, wait); err != nil {
+		if err := l.t.pause(ctx, wait, early); err != nil {
 			return err
 		}
-		if err := l.once(ctx); err != nil && !client.Again(err) {
+		err = l.tell(ctx)
+		if lost = err != nil; lost && !client.Again(err) {
 			return err
 		}
 	}
-	return nil
 }
 
-// once is one more session.
-func (l *leaving) once(ctx context.Context) error {
-	s, m, all, err := l.session(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = s.Close() }()
-	return l.told(ctx, m, all)
+// outlook tells whether there is something to do for contacts (fresh), and whether there may be, because contacts of this box can leave it, too.
+func (l *leaving) outlook() (fresh, others bool, err error) {
+	err = l.b.Store.View(func(tx *store.Tx) error {
+		fresh, others = false, false
+		for key, c := range store.MoveContacts.All(tx, l.new.String()) {
+			who, err := xmpp.ParseJID(strings.TrimPrefix(key, store.Key(l.new.String(), "")))
+			if err != nil {
+				return err
+			}
+			fresh = fresh || c.Step == store.StepWaiting || movedOn(c)
+			acc, ok := store.Accounts.Get(tx, who.String())
+			others = others || ok && acc.Closed == nil && c.Address == "" && c.Step != store.StepKept && c.Step != store.StepDropped && c.Step != store.StepRefused
+		}
+		return nil
+	})
+	return fresh, others, err
 }
+
+func (l *leaving) fresh() bool {
+	fresh, _, err := l.outlook()
+	return fresh || err != nil
+}
+
+// movedOn tells of a contact on the new list that he has another address now.
+func movedOn(c store.MoveContact) bool { return c.Address != "" && c.Entered }
 
 // session logs in to the new account. The contacts are read behind that: a login takes its time, and somebody may be blocked meanwhile.
 func (l *leaving) session(ctx context.Context) (*client.Session, *client.Mover, []client.Contact, error) {
@@ -117,14 +175,10 @@ func (l *leaving) contacts() (all []client.Contact, err error) {
 		if job, there := store.MoveJobs.Get(tx, l.new.String()); !there || job.State != store.MoveRunning && job.State != store.MoveDone {
 			return errors.New("the move was cancelled")
 		}
+		l.news = 0
 		for key, c := range store.MoveContacts.All(tx, l.new.String()) {
-			switch c.Step {
-			case store.StepFollowed, store.StepRefused, store.StepDropped, store.StepMoved, store.StepKept:
+			if l.settled(c) && !movedOn(c) {
 				continue
-			case store.StepFailed:
-				if l.repeats {
-					continue
-				}
 			}
 			who, err := xmpp.ParseJID(strings.TrimPrefix(key, store.Key(l.new.String(), "")))
 			if err != nil {
@@ -137,12 +191,28 @@ func (l *leaving) contacts() (all []client.Contact, err error) {
 				}
 				item.Sub, item.Ask, item.Approved = store.SubNone, false, false
 			}
+			if c.Step == store.StepWaiting {
+				l.news++
+			}
 			// What shows that he was reached leaves no failure.
-			all = append(all, client.Contact{RosterItem: item, Claim: l.old, Asked: c.Step == store.StepAsked, Again: c.Failure != ""})
+			all = append(all, client.Contact{RosterItem: item, Claim: l.old, Asked: c.Step == store.StepAsked, Again: c.Failure != "", Left: movedOn(c)})
 		}
 		return nil
 	})
 	return all, err
+}
+
+// settled tells that no session has anything more to do for a contact.
+func (l *leaving) settled(c store.MoveContact) bool {
+	switch c.Step {
+	case store.StepFollowed, store.StepKept: // which the old home may have found out by itself
+		return c.Entered || c.Address != ""
+	case store.StepRefused, store.StepDropped, store.StepMoved:
+		return true
+	case store.StepFailed:
+		return l.repeats
+	}
+	return false
 }
 
 // blocks tells whether an account blocks an address, its domain, or one of its resources (XEP-0191).
@@ -185,10 +255,17 @@ func (l *leaving) noteOne(tx *store.Tx, c client.Contact, r client.Report) {
 	if next == store.StepKept && (now.Sub != c.Sub || now.Ask != c.Ask) {
 		why = blockedWhy
 	}
-	told := now.Step == store.StepTold && next == store.StepToTell // by the old home, which is ours
-	if !ok || told || now.Step == store.StepFollowed || now.Step == next && now.Failure == why {
-		return // that he gave the old address up may be known before the session knows that he took the new one
+	if next == store.StepToTell && now.Told { // by the old home, which is ours
+		next = store.StepTold
 	}
-	now.Step, now.Failure, now.Since = next, why, time.Now().UTC()
+	// That he gave the old address up, or moved himself, may be known before the session knows that he took the new one.
+	same := now.Step == store.StepFollowed || now.Address != "" || now.Step == next && now.Failure == why
+	entered := !c.Left && (now.Entered || r.Step != client.StepFailed)
+	if !ok || same && now.Entered == entered {
+		return
+	}
+	if now.Entered = entered; !same {
+		now.Step, now.Failure, now.Since = next, why, time.Now().UTC()
+	}
 	store.MoveContacts.Put(tx, key, now)
 }

@@ -66,7 +66,9 @@ func (ts *migrations) begin(ctx context.Context, is admin.Migration, new xmpp.JI
 	t := ts.byNew[new]
 	running := 0
 	for _, other := range ts.byNew {
-		if !other.state().State.Over() {
+		is := other.state()
+		idle := is.State == admin.MigrationRepeating && is.Counts.Unreached == 0
+		if !is.State.Over() && !idle {
 			running++
 		}
 	}
@@ -171,17 +173,24 @@ func (t *migration) yield() {
 	}
 }
 
-// pause lets others have their turn until something is to be repeated.
-func (t *migration) pause(ctx context.Context, wait time.Duration) error {
+// pause lets others have their turn until something is to be repeated, or early says, each second, that there is something to do; nil says nothing.
+func (t *migration) pause(ctx context.Context, wait time.Duration, early func() bool) error {
 	t.change(func(is *admin.Migration) { is.State, is.Part = admin.MigrationRepeating, "" })
 	t.yield()
-	timer := time.NewTimer(wait)
+	timer, look := time.NewTimer(wait), time.NewTicker(time.Second)
 	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return t.take(ctx)
-	case <-ctx.Done():
-		return ctx.Err()
+	defer look.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return t.take(ctx)
+		case <-look.C:
+			if early != nil && early() {
+				return t.take(ctx)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

@@ -25,7 +25,8 @@ type offer struct {
 
 	mu     sync.Mutex
 	failed int
-	next   time.Time // when the next connection is looked at
+	next   time.Time      // when the next connection is looked at
+	from   map[string]int // connections now, by whom
 }
 
 const (
@@ -33,8 +34,9 @@ const (
 	// wrongPause is the wait after a connection that did not have the code; maxWrong of them end the offer.
 	wrongPause = 2 * time.Second
 	maxWrong   = 10
-	// offerSlots are connections at the same time.
-	offerSlots = 4
+	// offerSlots are connections at the same time, offerShare those of one address: who has no code must not keep the new box from asking.
+	offerSlots = 16
+	offerShare = 4
 )
 
 func (d *Daemon) openOffer(listen string, key []byte, until time.Time) error {
@@ -46,7 +48,7 @@ func (d *Daemon) openOffer(listen string, key []byte, until time.Time) error {
 	if err != nil {
 		return err
 	}
-	o := &offer{listener: ln, key: key, until: until, cert: cert, slots: make(chan struct{}, offerSlots)}
+	o := &offer{listener: ln, key: key, until: until, cert: cert, slots: make(chan struct{}, offerSlots), from: map[string]int{}}
 	d.handing.Lock()
 	old := d.handing.offer
 	d.handing.offer = o
@@ -105,15 +107,52 @@ func (d *Daemon) accept(o *offer) {
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
+		leave, ok := o.enter(network(conn.RemoteAddr()))
+		if !ok {
+			_ = conn.Close()
+			continue
+		}
 		o.slots <- struct{}{}
 		go func() {
 			defer func() { <-o.slots }()
+			defer leave()
 			defer func() { _ = conn.Close() }()
 			if err := d.meet(o, conn); err != nil {
 				d.log.Warn("a new box", "address", host(conn.RemoteAddr()), "error", err)
 			}
 		}()
 	}
+}
+
+// enter counts a connection; false where its address has its share.
+func (o *offer) enter(who string) (leave func(), ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.from[who] >= offerShare {
+		return nil, false
+	}
+	o.from[who]++
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.from[who]--; o.from[who] == 0 {
+			delete(o.from, who)
+		}
+	}, true
+}
+
+// network is whose share a connection takes: an IPv4 address, or the /64 of which a machine may have any number of addresses.
+func network(a net.Addr) string {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return a.String()
+	}
+	ip := tcp.AddrPort().Addr().Unmap()
+	if ip.Is4() {
+		return ip.String()
+	}
+	p, _ := ip.Prefix(64)
+	return p.String()
 }
 
 // meet talks with what may be a new box.

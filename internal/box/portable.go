@@ -245,21 +245,32 @@ func imported(im *portable.Importer) admin.ImportResponse {
 
 // importFailed is for an import that broke off. Accounts before the one that it came in are whole.
 func importFailed(err error, resp admin.ImportResponse) error {
+	const most = 50
 	var done []string
+	more := 0
 	for _, a := range resp.Accounts {
-		if a.Refused == "" {
+		switch {
+		case a.Refused != "":
+		case len(done) < most:
 			done = append(done, a.Address)
+		default:
+			more++
 		}
 	}
 	then := "Nothing was imported."
 	if len(done) > 0 {
 		then = fmt.Sprintf("These accounts came before and are whole: %s.", strings.Join(done, ", "))
 	}
+	if more > 0 {
+		then = strings.TrimSuffix(then, ".") + fmt.Sprintf(", and %d more.", more)
+	}
 	var format *portable.FormatError
 	var said *admin.Error
 	switch {
 	case errors.As(err, &format):
 		return admin.Errorf(admin.CodeInvalid, "the file can not be read: %v", format).Then("%s", then)
+	case errors.Is(err, portable.ErrTooMany):
+		return admin.Errorf(admin.CodeInvalid, "%v", err).Then("Import a part with --only. %s", then)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled), errors.Is(err, os.ErrDeadlineExceeded):
 		return admin.Errorf(admin.CodeFailed, "the import was broken off").Then("%s", then)
 	case errors.Is(err, store.ErrFull):

@@ -72,7 +72,7 @@ func Restore(ctx context.Context, cfg config.Config, in Source) (done Restored, 
 	defer s.Close()
 	fresh := filepath.Join(work, "box")
 	if s.Kind == backup.KindDatabase {
-		done, err = copyDatabase(ctx, s, work, fresh)
+		done, err = copyDatabase(ctx, cfg, s, work, fresh)
 	} else {
 		done, err = unpackInto(ctx, cfg, s, fresh, true, in.Config)
 	}
@@ -192,13 +192,13 @@ func (in Source) explain(err error) error {
 }
 
 // copyDatabase makes a box of a copy of a database, which is what a backup was at first.
-func copyDatabase(ctx context.Context, in io.Reader, work, fresh string) (done Restored, err error) {
+func copyDatabase(ctx context.Context, cfg config.Config, in io.Reader, work, fresh string) (done Restored, err error) {
 	copied := filepath.Join(work, "copy")
 	f, err := os.OpenFile(copied, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return done, err
 	}
-	_, err = io.Copy(f, in)
+	err = copyWithin(f, in, func(n int64) error { return room(cfg, n) })
 	if err := errors.Join(err, f.Close()); err != nil {
 		return done, err
 	}
@@ -212,6 +212,23 @@ func copyDatabase(ctx context.Context, in io.Reader, work, fresh string) (done R
 	return Restored{
 		Users: sum.Accounts, Messages: sum.Messages, Domains: sum.Domains, Schema: store.Schema(), Certificates: []string{}, Held: true,
 	}, nil
+}
+
+// copyWithin copies as long as the disk has room for as much once more, which is what is made of it: what is compressed does not tell its size.
+func copyWithin(w io.Writer, r io.Reader, room func(n int64) error) error {
+	const step = 16 << 20
+	for done := int64(0); ; {
+		if err := room(done); err != nil {
+			return err
+		}
+		n, err := io.CopyN(w, r, step)
+		if done += n; errors.Is(err, io.EOF) {
+			return room(done)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // unpackInto makes a box of a stream, in a folder that it makes, checks it, and syncs it.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -421,4 +422,21 @@ func TestWrongCodes(t *testing.T) {
 		t.Error(err, said)
 	}
 	h.stayed()
+}
+
+// Who has no code and holds as many connections as he is given, without a word, does not keep the new box from the old one.
+func TestCrowdWithoutCode(t *testing.T) {
+	h := newHouse(t)
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	for range 40 {
+		conn, err := d.DialContext(t.Context(), "tcp", h.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+	}
+	if said, err := h.fetch(h.address); err != nil {
+		t.Fatal(err, said)
+	}
+	h.moved()
 }

@@ -139,7 +139,7 @@ type S2S struct {
 	DeadAfter             Duration `toml:"dead_after" range:"5s..1h" doc:"A server whose machine does not confirm what was sent for this long is gone."`
 	WriteTimeout          Duration `toml:"write_timeout" range:"1s..10m" doc:"A server that takes no byte for this long is gone."`
 	QueueBytes            Bytes    `toml:"queue_bytes" range:"512KiB..1GiB" doc:"Bytes waiting for one domain; past it stanzas come back to their senders."`
-	QueueTotal            Bytes    `toml:"queue_total" range:"512KiB..4GiB" doc:"Bytes waiting for all domains together."`
+	QueueTotal            Bytes    `toml:"queue_total" range:"512KiB..1GiB" doc:"Bytes waiting for all domains together."`
 	QueueTime             Duration `toml:"queue_time" range:"10s..168h" doc:"A stanza that is not stored, such as presence, and could not be delivered for this long comes back to its sender."`
 	DurableTime           Duration `toml:"durable_time" range:"1h..720h" doc:"A stored message that could not be delivered for this long comes back to its sender."`
 	DurableBytes          Bytes    `toml:"durable_bytes" range:"1MiB..1GiB" doc:"Bytes of stored messages that one member may have waiting for all other servers; past it they come back at once."`

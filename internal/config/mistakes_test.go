@@ -238,3 +238,12 @@ func TestLineOfSyntaxMistakes(t *testing.T) {
 		}
 	}
 }
+
+// What waits in memory is counted in an int, which has 31 bits on a Pi with a 32-bit system.
+func TestQueuesFitIntoMemory(t *testing.T) {
+	for _, size := range []string{"2GiB", "4GiB", "1073741825B"} {
+		if _, problems := Parse("p", "[s2s]\nqueue_total = \""+size+"\"\n", testTime()); !strings.Contains(problems.Error(), "s2s.queue_total: "+size+" is out of range") {
+			t.Errorf("%s: %v", size, problems)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package moved
 
 import (
+	"cmp"
 	"slices"
 
 	"pibox/internal/store"
@@ -18,6 +19,9 @@ func (m *Moved) follow(tx *store.Tx, out *xmpp.Out, k claimKey, known bool) erro
 	}
 	if len(item.Groups) == 0 {
 		item.Groups = slices.Clone(old.Groups)
+	}
+	if known && m.needs.Roster.Fits(tx, k.account, k.new, item) != nil {
+		item.Name, item.Groups = was.Name, was.Groups
 	}
 	wasBoth := old.Sub == store.SubBoth
 	old.Sub = store.With(old.Sub.To(), false)
@@ -40,6 +44,18 @@ func (m *Moved) follow(tx *store.Tx, out *xmpp.Out, k claimKey, known bool) erro
 	m.contactMoved(tx, out, k.account, k.old, k.new, false)
 	m.needs.Inbox.Queue(tx, out, k.account, m.noticeFollowed(k, item.Name))
 	return nil
+}
+
+// fitsFollower tells whether the contact list has room for a new address beside the old one. Where it has none the person decides: nobody may fill it by
+// moving again and again.
+func (m *Moved) fitsFollower(tx *store.Tx, k claimKey, known bool) bool {
+	if known {
+		return true
+	}
+	old, _ := m.needs.Roster.Item(tx, k.account, k.old)
+	item, _ := m.needs.Roster.Item(tx, k.account, k.new)
+	item.Sub, item.Name, item.Groups = store.With(item.Sub.To(), true), cmp.Or(item.Name, old.Name), slices.Concat(item.Groups, old.Groups)
+	return m.needs.Roster.Fits(tx, k.account, k.new, item) == nil
 }
 
 // askBack asks the new address for its presence. The item is written before: a local contact answers in this transaction.

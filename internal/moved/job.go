@@ -23,6 +23,8 @@ type run struct {
 	again   bool // something changed meanwhile
 	fails   int
 	timer   *time.Timer // the next pass
+	ask     time.Time   // when the old home may be asked, again, whom it told
+	unknown bool        // it does not know of such questions
 }
 
 // kick lets a job be looked at: at its start, when its time has come, and when something changed. It does not block.
@@ -86,10 +88,13 @@ func (m *Moved) pass(new xmpp.JID, behind string) {
 		if did, err = m.late(tx, job); err != nil || did != "" {
 			return err
 		}
-		if step = m.stepOf(job, false); step == nil {
-			finish(tx, job)
+		if step = m.stepOf(job, false); step != nil {
+			return nil
 		}
-		return nil
+		finish(tx, job)
+		ask, err := m.askTold(tx, out, job)
+		next = sooner(next, ask)
+		return err
 	}, func(err error) { m.passed(new, behind, did, next, step, err) })
 }
 
@@ -194,9 +199,7 @@ func (m *Moved) nextContact(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new 
 				did, who, c, do = name, j, have, m.early
 				break
 			}
-			if next.IsZero() || at.Before(next) {
-				next = at
-			}
+			next = sooner(next, at)
 			continue
 		}
 		did, who, c = name, j, have
@@ -206,6 +209,14 @@ func (m *Moved) nextContact(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new 
 		return "", next, nil
 	}
 	return did, next, do(tx, out, job, new, who, c)
+}
+
+// sooner is the earlier one of two times; a zero one does not count.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // finish ends a job that has no contact who was asked or is still to be told.

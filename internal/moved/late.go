@@ -1,7 +1,6 @@
 package moved
 
 import (
-	"strings"
 	"time"
 
 	"pibox/internal/store"
@@ -54,38 +53,4 @@ func (m *Moved) late(tx *store.Tx, job store.MoveJob) (any string, err error) {
 		any = "\x00" // before the first contact
 	}
 	return any, nil
-}
-
-// passOutside is the old home's part for who goes to another server: it adds late contacts, and tells those, in a message, whom no request reaches.
-func (m *Moved) passOutside(tx *store.Tx, out *xmpp.Out, job store.MoveJob) (did string, next time.Time, err error) {
-	if time.Now().Before(job.Announced) {
-		return "", job.Announced, nil
-	}
-	if did, err = m.late(tx, job); err != nil || did != "" {
-		return did, next, err
-	}
-	old, new, err := addresses(job)
-	if err != nil {
-		return "", next, err
-	}
-	for key, c := range store.MoveContacts.All(tx, job.New) {
-		if (c.Step != store.StepWaiting && c.Step != store.StepToTell) || c.Sub != store.SubFrom {
-			continue
-		}
-		who, err := xmpp.ParseJID(strings.TrimPrefix(key, store.Key(job.New, "")))
-		if err != nil {
-			return "", next, err
-		}
-		if c.Ask && c.Step == store.StepWaiting {
-			continue // a request goes out as well, from the new address
-		}
-		if who.Local == "" || who == new || m.blocked(tx, old, who) {
-			c.Step, c.Since, c.Failure = store.StepKept, time.Now().UTC(), "blocked, or no person: not told"
-			store.MoveContacts.Put(tx, key, c)
-			return who.String(), next, nil
-		}
-		return who.String(), next, m.tellByOld(tx, out, job, new, who)
-	}
-	finish(tx, job)
-	return "", next, nil
 }

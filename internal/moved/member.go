@@ -85,6 +85,8 @@ func (m *Moved) meet(tx *store.Tx, out *xmpp.Out, job store.MoveJob, who xmpp.JI
 			blocked = blocked || m.blocked(tx, mine, his) || m.blocked(tx, his, mine)
 		}
 	}
+	m.answered(tx, out, new, to)
+	m.answered(tx, out, to, new)
 	sees := !blocked && c.Sub.To() && theirs.Sub.From()
 	seen := !blocked && c.Sub.From() && theirs.Sub.To()
 	m.join2(tx, out, new, to, c, sees, seen)
@@ -130,6 +132,19 @@ func (m *Moved) meet(tx *store.Tx, out *xmpp.Out, job store.MoveJob, who xmpp.JI
 		return true, nil
 	}
 	return true, m.askMember(tx, out, job, new, to, c, theirs)
+}
+
+// answered ends a request that one new address made to the other one's old account, before it was known that he moves along, and that was carried over
+// from there: the two meet, which answers it.
+func (m *Moved) answered(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID) {
+	key := store.Key(account.String(), contact.String())
+	if c, ok := store.MoveContacts.Get(tx, key); ok && c.Pending != nil {
+		c.Pending, c.Carried, c.Step, c.Since = nil, false, store.StepKept, time.Now().UTC()
+		store.MoveContacts.Put(tx, key, c)
+	}
+	if store.Pending.Has(tx, key) {
+		m.needs.Roster.Forget(tx, out, account, contact)
+	}
 }
 
 // askMember carries over what one of the two had only asked for.

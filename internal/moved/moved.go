@@ -168,6 +168,7 @@ func Register(r *xmpp.Router, needs Needs, opt Options) *Moved {
 	m.outbox = newOutbox(r, opt)
 	m.outbox.gaveUp = m.unreached
 	r.HandleTx(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.Presence, Type: "subscribe", NS: NS, Name: "moved"}, m.arrive)
+	r.Handle(xmpp.Key{Class: xmpp.ToAccount, Kind: xmpp.IQ, Type: "get", NS: nsTold, Name: "told"}, m.answerTold)
 	r.FilterIn(m.outbox.bounced)
 	r.FilterIn(m.forward)
 	r.FilterIn(m.heardGone)

@@ -119,7 +119,7 @@ func leave(b *box.Box, old, new xmpp.JID) error {
 		}
 		for key, item := range store.Roster.All(tx, old.String()) {
 			who := xmpp.MustJID(strings.TrimPrefix(key, store.Key(old.String(), "")))
-			if err := moved.AddContact(tx, new, who, store.MoveContact{Sub: item.Sub}); err != nil {
+			if err := moved.AddContact(tx, new, who, store.MoveContact{Sub: item.Sub, Ask: item.Ask}); err != nil {
 				return err
 			}
 		}

@@ -52,6 +52,7 @@ func (m *Moved) forwards(tx *store.Tx, out *xmpp.Out, account, to xmpp.JID) {
 	m.freeze(tx, account, &mv, anySub)
 	store.Moves.Put(tx, account.String(), mv)
 	m.needs.Inbox.Queue(tx, out, account, m.noticeAnnounced(account, to))
+	m.kickLeavers(tx, out, account)
 	if m.opt.StatementDelay > 0 {
 		out.After(func() { m.serveAt(account, mv.Visible) })
 	}

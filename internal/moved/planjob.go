@@ -87,18 +87,6 @@ func AddContact(tx *store.Tx, new, contact xmpp.JID, c store.MoveContact) error 
 	return nil
 }
 
-// Told notes that a contact of StepToTell was told by the old address, by whoever did it there.
-func Told(tx *store.Tx, new, contact xmpp.JID) {
-	key := store.Key(new.String(), contact.Bare().String())
-	if c, ok := store.MoveContacts.Get(tx, key); ok && c.Step == store.StepToTell {
-		c.Step, c.Since, c.Told = store.StepTold, time.Now().UTC(), true
-		store.MoveContacts.Put(tx, key, c)
-		if job, ok := store.MoveJobs.Get(tx, new.String()); ok && job.State == store.MoveRunning {
-			finish(tx, job)
-		}
-	}
-}
-
 // SetAnnounced notes since when the old home of a job serves the statement. Whoever published it there says so.
 func SetAnnounced(tx *store.Tx, new xmpp.JID, at time.Time) error {
 	job, ok := store.MoveJobs.Get(tx, new.String())

@@ -131,6 +131,9 @@ func (m *Moved) answeredError(rq *xmpp.Request) (drop bool, err error) {
 	return false, nil
 }
 
+// maxCondition bounds what is kept of a condition, in bytes; those of RFC 6120 have 23.
+const maxCondition = 40
+
 // errorOf is the condition of a stanza error, and whether repeating makes no sense (RFC 6120 §8.3.2).
 func errorOf(n *frame.Node) (condition string, permanent bool) {
 	e := n.Child(xmpp.NSClient, "error")
@@ -139,7 +142,7 @@ func errorOf(n *frame.Node) (condition string, permanent bool) {
 	}
 	for _, c := range e.Children {
 		if c.NS == xmpp.NSStanzas && c.Name != "text" {
-			condition = strings.ReplaceAll(c.Name, "-", " ")
+			condition = strings.ReplaceAll(c.Name[:min(len(c.Name), maxCondition)], "-", " ")
 		}
 	}
 	return condition, condition != "" && (e.Attr("type") == "cancel" || e.Attr("type") == "auth" || e.Attr("type") == "modify")

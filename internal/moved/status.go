@@ -117,6 +117,9 @@ func (m *Moved) describe(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.
 		default:
 			e.Detail = "his server has the request; where it does not verify moves, he has to approve"
 		}
+		if c.ToTell {
+			e.Detail = strings.TrimPrefix(e.Detail+"; ", "; ") + "he sees you, too: tell him in a message from the old address"
+		}
 	case store.StepTold:
 		e.Detail = "told in a message from the old address; whether he adds the new one is up to him"
 	case store.StepToTell:

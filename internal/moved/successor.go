@@ -22,14 +22,17 @@ func (m *Moved) movedHere(tx *store.Tx, old, who xmpp.JID) (to xmpp.JID, ok bool
 	return to, err == nil
 }
 
-// successor puts a contact's new address, which is proven, in the place of his old one.
-func (m *Moved) successor(tx *store.Tx, job store.MoveJob, was, to xmpp.JID) {
+// successor puts a contact's new address, which is proven, in the place of his old one. Who was blocked or removed, or said no, is that there, too.
+// did is false where there is nothing to do.
+func (m *Moved) successor(tx *store.Tx, job store.MoveJob, was, to xmpp.JID) (did bool) {
 	key := store.Key(job.New, was.String())
 	c, ok := store.MoveContacts.Get(tx, key)
 	if !ok || to.String() == job.New || to.String() == job.Old || m.hops(tx, job, c) >= maxHops {
-		return
+		return false
 	}
+	step, why := m.inherited(tx, job, was, c)
 	if c.Address == "" { // one address for each contact
+		did = true
 		c.Address = to.String()
 		if open(c.Step) {
 			c.Step, c.Since, c.Failure = store.StepMoved, time.Now().UTC(), ""
@@ -38,11 +41,27 @@ func (m *Moved) successor(tx *store.Tx, job store.MoveJob, was, to xmpp.JID) {
 	}
 	next := store.Key(job.New, to.String())
 	if c.Address != to.String() || store.MoveContacts.Has(tx, next) {
-		return
+		return did
 	}
 	store.MoveContacts.Put(tx, next, store.MoveContact{
-		Sub: c.Sub, Ask: c.Ask, Name: c.Name, Groups: c.Groups, Claim: c.Claim, From: was.String(), Since: time.Now().UTC(),
+		Sub: c.Sub, Ask: c.Ask, Name: c.Name, Groups: c.Groups, Claim: c.Claim, From: was.String(), Since: time.Now().UTC(), Told: c.Told,
+		Step: step, Failure: why,
 	})
+	return true
+}
+
+// inherited is what the owner, or the contact, decided of his old address and holds for the new one.
+func (m *Moved) inherited(tx *store.Tx, job store.MoveJob, was xmpp.JID, c store.MoveContact) (step store.MoveStep, why string) {
+	for _, mine := range []string{job.Old, job.New} {
+		if j, err := xmpp.ParseJID(mine); err == nil && m.blocked(tx, j, was) {
+			return store.StepKept, "blocked, as " + was.String() + ": not told"
+		}
+	}
+	switch c.Step {
+	case store.StepDropped, store.StepRefused:
+		return c.Step, "as " + was.String()
+	}
+	return store.StepWaiting, ""
 }
 
 func (m *Moved) hops(tx *store.Tx, job store.MoveJob, c store.MoveContact) (n int) {
@@ -57,7 +76,7 @@ func (m *Moved) hops(tx *store.Tx, job store.MoveJob, c store.MoveContact) (n in
 // closed: nobody is left at the old one who could answer.
 func (m *Moved) contactMoved(tx *store.Tx, out *xmpp.Out, account, was, to xmpp.JID, closed bool) {
 	for _, job := range store.MoveJobs.All(tx) {
-		if (job.Old != account.String() && job.New != account.String()) || job.Outside || job.State == store.MovePlanned || job.State == store.MoveUndone {
+		if (job.Old != account.String() && job.New != account.String()) || job.State == store.MovePlanned || job.State == store.MoveUndone {
 			continue
 		}
 		m.successor(tx, job, was, to)

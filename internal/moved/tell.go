@@ -220,16 +220,12 @@ func (m *Moved) tellByOld(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, w
 	if err != nil {
 		return err
 	}
-	next := store.StepTold
-	if c.Step == store.StepAsked {
-		next = store.StepAsked // the request goes out as well
-	}
-	switch acc, ok := store.Accounts.Get(tx, from.String()); {
+	was := c
+	acc, ok := store.Accounts.Get(tx, from.String())
+	switch here := m.r.IsLocal(from.Domain) && ok && acc.Closed == nil; {
 	case c.Told:
-	case !m.r.IsLocal(from.Domain) || !ok || acc.Closed != nil:
-		if next == store.StepTold {
-			next = store.StepToTell
-		}
+	case !here:
+		c.ToTell = true
 	default:
 		lang := m.boxLanguage()
 		x := xmpp.NewXML("message").Attr("type", "chat").Attr("from", from.String()).Attr("to", who.String()).Attr("id", newMessageID()).Attr("xml:lang", lang)
@@ -238,11 +234,19 @@ func (m *Moved) tellByOld(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, w
 		}
 		c.Told = true
 	}
-	if c.Step == store.StepToTell && next == store.StepToTell {
-		return nil
+	// Who is asked as well stays at that.
+	if c.Step == store.StepKept || c.Step == store.StepToTell || c.Step == store.StepWaiting && !c.Ask {
+		c.Step = store.StepTold
+		if !c.Told {
+			c.Step, c.ToTell = store.StepToTell, false
+		}
 	}
-	c.Step, c.Since = next, time.Now().UTC()
-	store.MoveContacts.Put(tx, key, c)
+	if c.Step != was.Step {
+		c.Since = time.Now().UTC()
+	}
+	if c.Step != was.Step || c.Told != was.Told || c.ToTell != was.ToTell {
+		store.MoveContacts.Put(tx, key, c)
+	}
 	return nil
 }
 

@@ -252,7 +252,7 @@ func (m *Moved) settle(tx *store.Tx, out *xmpp.Out, k claimKey, proven bool) err
 			store.Pending.Delete(tx, k.key())
 		}
 		return nil
-	case proven && m.stands(tx, k):
+	case proven && m.stands(tx, k) && m.fitsFollower(tx, k, known):
 		return m.follow(tx, out, k, known)
 	case !hidden:
 		return nil // shown before this claim came, or answered

@@ -16,6 +16,9 @@ const (
 	maxTag     = 64 << 10 // bytes of a start tag
 	maxElement = 1 << 20  // bytes of an element that is taken whole; a larger one is left out
 	leastRead  = 64 << 10
+
+	maxPrefixes   = 64 // declared by containers around each other
+	maxPrefixText = 8 << 10
 )
 
 var elementLimits = frame.Limits{Bytes: maxElement, Depth: 64, Attrs: 256, Children: 1 << 16}
@@ -27,6 +30,7 @@ var (
 	errTag         = errors.New("a tag of more than 64 KiB")
 	errEndTag      = errors.New("an end tag that does not match its start tag")
 	errTwoRoots    = errors.New("something after the end of the document")
+	errPrefixes    = errors.New("too many namespaces are declared around what is in it")
 )
 
 // cutter cuts one document.
@@ -331,7 +335,9 @@ func (c *cutter) children(t tag, each func(c *cutter, t tag) error) error {
 		c.take(t.size)
 		return nil
 	}
-	c.enter(t)
+	if err := c.enter(t); err != nil {
+		return err
+	}
 	for {
 		k, err := c.next()
 		if err != nil {
@@ -350,8 +356,8 @@ func (c *cutter) children(t tag, each func(c *cutter, t tag) error) error {
 	}
 }
 
-// enter consumes the start tag of a container.
-func (c *cutter) enter(t tag) {
+// enter consumes the start tag of a container. What it declares is looked at with each element in it.
+func (c *cutter) enter(t tag) error {
 	raw := string(c.buf[c.rd : c.rd+t.size])
 	name := raw[1:]
 	name = name[:strings.IndexAny(name, " \t\r\n/>")]
@@ -363,8 +369,16 @@ func (c *cutter) enter(t tag) {
 			c.ns = append(c.ns, d)
 		}
 	}
+	size := 0
+	for _, d := range c.ns {
+		size += len(d.prefix) + len(d.uri)
+	}
+	if len(c.ns) > maxPrefixes || size > maxPrefixText {
+		return c.fault(errPrefixes)
+	}
 	c.open = append(c.open, in)
 	c.take(t.size)
+	return nil
 }
 
 // leave consumes the end tag of a container.

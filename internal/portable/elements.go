@@ -15,6 +15,9 @@ import (
 // whole is an element that was taken whole and checked.
 type whole struct{ *frame.Element }
 
+// own is an attribute that may be kept: those of an element share the memory of the whole tag.
+func (w whole) own(name string) string { return strings.Clone(w.Attr(name)) }
+
 // malformed tells of an element that can not be used.
 func (r *Reader) malformed(w whole, why string) error {
 	return r.sink.Unknown(Loss{What: "<" + short(w.Name) + "/> in " + short(w.NS), Why: why})
@@ -64,7 +67,7 @@ func text(n *frame.Node, name string) string {
 // rosterItem is XEP-0227 §4.4.
 func (r *Reader) rosterItem(w whole) error {
 	item := RosterItem{
-		JID: w.Attr("jid"), Name: w.Attr("name"), Sub: store.Subscription(w.Attr("subscription")),
+		JID: w.own("jid"), Name: w.own("name"), Sub: store.Subscription(w.own("subscription")),
 		Ask: w.Attr("ask") == "subscribe", Approved: yes(w.Attr("approved")),
 	}
 	if item.Sub == "" {
@@ -157,7 +160,7 @@ func (r *Reader) privacyItem(item *frame.Node) error {
 
 // aboutNode is XEP-0227 §4.10.1.
 func (r *Reader) aboutNode(w whole) error {
-	node := Node{Name: w.Attr("node")}
+	node := Node{Name: w.own("node")}
 	n := w.Node()
 	switch w.Name {
 	case "configure":
@@ -219,10 +222,10 @@ func ownTime(e *frame.Element, name string) time.Time {
 	return time.Time{}
 }
 
-// stamp reads XEP-0082, and its older form without hyphens; zero for what is neither.
+// stamp reads XEP-0082, and its older form without hyphens; zero for what is neither, and for years that no message is of.
 func stamp(s string) time.Time {
 	for _, layout := range []string{time.RFC3339Nano, "20060102T15:04:05"} {
-		if t, err := time.Parse(layout, s); err == nil {
+		if t, err := time.Parse(layout, s); err == nil && t.UTC().Year() >= 1970 && t.UTC().Year() <= 9999 {
 			return t.UTC()
 		}
 	}
@@ -231,7 +234,7 @@ func stamp(s string) time.Time {
 
 // item is XEP-0227 §4.10.2.
 func (r *Reader) item(node string, w whole) error {
-	it := Item{ID: w.Attr("id"), Publisher: w.Attr("publisher"), At: ownTime(w.Element, "at")}
+	it := Item{ID: w.own("id"), Publisher: w.own("publisher"), At: ownTime(w.Element, "at")}
 	if n := w.Node(); len(n.Children) > 0 {
 		it.Payload = n.Children[0].Raw()
 		if len(n.Children) > 1 {
@@ -292,7 +295,7 @@ func (r *Reader) own(w whole) error {
 	}
 	o := Own{
 		Created: stamp(w.Attr("created")), Admin: yes(w.Attr("admin")), Restricted: yes(w.Attr("restricted")), OneTime: yes(w.Attr("one-time")),
-		Last: store.Last{At: stamp(w.Attr("last")), Status: w.Attr("last-status")},
+		Last: store.Last{At: stamp(w.Attr("last")), Status: w.own("last-status")},
 		Push: store.PushContent{Sender: flag("push-sender"), Body: flag("push-body")},
 	}
 	return r.sink.Own(o)

@@ -30,7 +30,7 @@ func OpenFolder(file string) (*Folder, *os.File, error) {
 		return nil, nil, err
 	}
 	d := &Folder{root: root, seen: map[string]bool{filepath.Base(file): true}}
-	f, err := os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe is not waited for
 	if err == nil {
 		err = regular(f)
 	}
@@ -136,6 +136,7 @@ func Accounts(ctx context.Context, src io.Reader) (names []string, err error) {
 type lister struct {
 	Writer
 	names []string
+	bytes int
 }
 
 // User implements Sink.
@@ -144,6 +145,9 @@ func (l *lister) User(u User) error {
 	if j, err := xmpp.ParseJID(name); err == nil {
 		name = j.String()
 	}
-	l.names = append(l.names, name)
+	if l.bytes += len(name); len(l.names) >= maxAccounts || l.bytes > maxAccountBytes {
+		return ErrTooMany
+	}
+	l.names = append(l.names, strings.Clone(name))
 	return ErrSkip
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"pibox/internal/portable"
 )
@@ -101,6 +102,7 @@ func TestRefusedFiles(t *testing.T) {
 		"a huge tag":      {head + "<vCard xmlns='vcard-temp' a='" + strings.Repeat("x", 70_000) + "'/>" + tail, "64 KiB"},
 		"many attributes": {head + "<vCard xmlns='vcard-temp'" + strings.Repeat(" a='1'", 5000) + "/>" + tail, "attribute"},
 		"many prefixes":   {head + "<vCard xmlns='vcard-temp' " + prefixes(300) + "/>" + tail, "too many"},
+		"prefixes around": {"<server-data xmlns='urn:xmpp:pie:0' " + prefixes(40) + "><host jid='a' " + strings.ReplaceAll(prefixes(40), ":p", ":q") + "> </host></server-data>", "too many namespaces"},
 		"deep":            {head + "<vCard xmlns='vcard-temp'>" + strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100) + "</vCard>" + tail, "deep"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -292,6 +294,27 @@ func TestIncludeTricks(t *testing.T) {
 				t.Errorf("it is read: %v", r.lines)
 			}
 		})
+	}
+}
+
+// What is named as the main file may be a pipe that nobody writes to.
+func TestMainFileIsAPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "main.xml")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := portable.OpenFolder(path)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("it is opened")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it is waited for")
 	}
 }
 

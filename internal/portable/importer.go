@@ -11,31 +11,6 @@ import (
 	"pibox/internal/xmpp"
 )
 
-// Limits of what is imported into one account: what the box would have let its owner have. What is beyond is a loss.
-const (
-	maxContacts   = 2000
-	maxRosterText = 512 << 10 // bytes of the addresses, names and groups together
-	maxName       = 1023      // bytes of a name or group
-	maxGroups     = 64
-	maxRequests   = 200
-	maxRequest    = 16 << 10
-	maxPrivate    = 100
-	maxPrivateXML = 128 << 10
-	maxKeyText    = 1024 // bytes of a name that is a key in the store
-	maxVCard      = 256 << 10
-	maxNodes      = 256
-	maxItems      = 4096
-	maxEntities   = 500
-	maxPayload    = 256 << 10
-	maxPEP        = 32 << 20
-	maxBlocked    = 2000
-	maxListed     = 1000
-	maxOwed       = 5000
-	maxOwedBytes  = 32 << 20
-	maxStanza     = 512 << 10
-	batchBytes    = 256 << 10 // that are written in one transaction, and one stanza more
-)
-
 // Moves takes the contact list of an account that comes from another address: contacts are asked there, not overwritten here.
 type Moves interface {
 	PlanJob(tx *store.Tx, job store.MoveJob) error
@@ -94,6 +69,8 @@ type Importer struct {
 	cur     *incoming
 	results []Result
 	losses  Losses
+
+	resultBytes, listed int // of the results
 }
 
 var _ Sink = (*Importer)(nil)
@@ -160,7 +137,7 @@ type incoming struct {
 	contacts, requests, blocked, private map[string]bool
 	rosterText                           int
 	nodes                                map[string]*node
-	pepBytes                             int
+	pepBytes, entityBytes                int
 	log                                  logImport
 }
 
@@ -171,7 +148,9 @@ func (im *Importer) User(u User) error {
 	}
 	from, err := xmpp.ParseJID(u.Name + "@" + u.Domain)
 	if err != nil || from.Local == "" || !from.IsBare() {
-		im.results = append(im.results, Result{From: short(u.Name + "@" + u.Domain), Refused: errors.New("that is no account's address")})
+		if err := im.result(Result{From: short(u.Name + "@" + u.Domain), Refused: errors.New("that is no account's address")}); err != nil {
+			return err
+		}
 		return ErrSkip
 	}
 	if !im.opt.Only.IsZero() && from != im.opt.Only {
@@ -196,7 +175,9 @@ func (im *Importer) User(u User) error {
 			return err
 		}
 		a.result.Refused = err
-		im.results = append(im.results, a.result)
+		if err := im.result(a.result); err != nil {
+			return err
+		}
 		return ErrSkip
 	}
 	im.cur = a
@@ -388,7 +369,14 @@ func (im *Importer) Credentials(c Credentials) error {
 
 // Own implements Sink.
 func (im *Importer) Own(o Own) error {
-	im.cur.own, im.cur.ownFile = o, true
+	a := im.cur
+	if a.own, a.ownFile = o, true; a.own.Last.At.After(a.began) {
+		a.own.Last.At = a.began
+	}
+	if len(o.Last.Status) > maxStatus {
+		a.own.Last.Status = ""
+		return a.lose("what was said when the last session ended", "it is too long")
+	}
 	return nil
 }
 
@@ -415,9 +403,8 @@ func (im *Importer) End() error {
 	}
 	a.result.Admin = acc.Admin
 	a.result.Losses = a.losses.List()
-	im.results = append(im.results, a.result)
 	im.cur = nil
-	return nil
+	return im.result(a.result)
 }
 
 // account is the record. Keys do not depend on an address.

@@ -76,7 +76,7 @@ func (im *Importer) Pending(raw []byte) error {
 	if !ok || st.Kind != xmpp.Presence || st.Type != "subscribe" || st.From.IsZero() {
 		return a.lose("a contact's request", "it is none")
 	}
-	who := st.From.Bare()
+	who := kept(st.From.Bare())
 	switch {
 	case who == a.from || who == a.to || a.requests[who.String()]:
 		return a.lose("a contact's request", "it is from the account itself, or the second one of this contact")
@@ -85,7 +85,7 @@ func (im *Importer) Pending(raw []byte) error {
 	}
 	a.requests[who.String()] = true
 	a.result.Counts.Requests++
-	if at.IsZero() {
+	if at.IsZero() || at.After(a.began) {
 		at = a.began
 	}
 	stored := bytes.Clone(st.Addressed(who, a.to).Raw)
@@ -100,6 +100,11 @@ func (im *Importer) Pending(raw []byte) error {
 		store.Pending.Put(tx, store.Key(a.to.String(), who.String()), store.PendingIn{Stanza: stored, Received: at})
 		return nil
 	})
+}
+
+// kept is an address that may be kept: its parts share no memory with where it was read.
+func kept(j xmpp.JID) xmpp.JID {
+	return xmpp.JID{Local: strings.Clone(j.Local), Domain: strings.Clone(j.Domain), Resource: strings.Clone(j.Resource)}
 }
 
 // Private implements Sink.
@@ -244,7 +249,9 @@ func (a *incoming) unstamped(el *frame.Element, waited bool) (_ *frame.Element, 
 		switch {
 		case c.NS == nsSID && c.Name == "stanza-id":
 			if by, err := xmpp.ParseJID(n.Attr("by")); err == nil && (by == a.from || by == a.to) {
-				drop[c.Start], id = true, n.Attr("id")
+				if drop[c.Start], id = true, n.Attr("id"); len(id) > maxKeyText {
+					id = ""
+				}
 			}
 		case waited && c.NS == nsDelay && c.Name == "delay":
 			if by := n.Attr("from"); by == a.from.Domain || by == a.from.String() || by == "" {

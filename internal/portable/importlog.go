@@ -17,6 +17,7 @@ type logImport struct {
 	next    int            // waiting[:next] are in the log
 	bytes   int
 	any     bool // the archive has begun
+	looked  int  // messages of the archive that were compared with what waits
 }
 
 type waiting struct {
@@ -230,7 +231,7 @@ func (a *incoming) inArchive(n int, taken map[uint64]bool) (seq uint64, err erro
 			return err
 		}
 		for o := range store.LogOf(tx, store.Range{Account: name, After: store.LogSeqAt(tx, name, at.Add(-around)) - 1, Role: store.Archived}) {
-			if o.At.After(at.Add(around)) {
+			if a.log.looked++; o.At.After(at.Add(around)) || a.log.looked > maxCompared {
 				break
 			}
 			if o.Role&store.Owed == 0 && !taken[o.Seq] && same(st, o.Stanza) {

@@ -16,6 +16,8 @@ type node struct {
 	rec        store.PEPNode
 	configured bool
 	last       time.Time // of its items
+	entities   int       // bytes of who has a part in it
+	parts      int       // in which it came
 	items      map[string]bool
 }
 
@@ -26,7 +28,7 @@ const whitelist = "whitelist"
 func (a *incoming) node(name string) *node {
 	if why, omemo := neverMoved(name); why != "" {
 		a.result.OMEMO = a.result.OMEMO || omemo
-		_ = a.lose("node or item of "+name, why)
+		_ = a.lose("node or item of "+short(name), why)
 		return nil
 	}
 	n := a.nodes[name]
@@ -73,13 +75,19 @@ func (im *Importer) Node(in Node) error {
 	if !in.Created.IsZero() && in.Created.Before(a.began) {
 		n.rec.Created = in.Created
 	}
+	if n.parts++; n.parts > maxParts {
+		return a.lose("a part of the settings of a node", "there are too many")
+	}
+	before := a.entityBytes
 	n.rec.Affiliations = a.entities(n.rec.Affiliations, in.Affiliations, true, "publisher", "publish-only", "member", "outcast")
 	n.rec.Subscriptions = a.entities(n.rec.Subscriptions, in.Subscriptions, false, "subscribed", "pending")
+	n.entities += a.entityBytes - before
 	a.pepBytes += len(in.Name) + 256
 	rec := n.rec
 	rec.Config, rec.Affiliations, rec.Subscriptions = maps.Clone(rec.Config), maps.Clone(rec.Affiliations), maps.Clone(rec.Subscriptions)
-	return a.write(1024, func(tx *store.Tx) error {
-		store.PEPNodes.Put(tx, store.Key(a.to.String(), in.Name), rec)
+	key := store.Key(a.to.String(), in.Name) // what waits to be written holds nothing else of what was read
+	return a.write(1024+n.entities, func(tx *store.Tx) error {
+		store.PEPNodes.Put(tx, key, rec)
 		return nil
 	})
 }
@@ -92,7 +100,7 @@ func (a *incoming) entities(have, more map[string]string, bare bool, states ...s
 		switch {
 		case err == nil && (j.Bare() == a.from || j.Bare() == a.to):
 			continue // the owner is that by himself
-		case err != nil || bare && !j.IsBare() || !slices.Contains(states, state) || len(have) >= maxEntities:
+		case err != nil || bare && !j.IsBare() || !slices.Contains(states, state) || len(have) >= maxEntities || a.entityBytes+len(jid) > maxEntityText:
 			_ = a.lose("somebody's part in a node", "the address or the part can not be understood, or there are too many")
 			continue
 		}
@@ -100,6 +108,7 @@ func (a *incoming) entities(have, more map[string]string, bare bool, states ...s
 			have = map[string]string{}
 		}
 		have[j.String()] = state
+		a.entityBytes += len(jid)
 	}
 	return have
 }
@@ -115,7 +124,7 @@ func (im *Importer) Item(name string, it Item) error {
 		it.ID = "imported-" + strconv.Itoa(len(n.items)+1)
 	}
 	el, err := frame.Parse(it.Payload, xmpp.NSClient, elementLimits)
-	size := len(it.Payload) + len(it.ID) + len(name) + 64
+	size := len(it.Payload) + len(it.ID) + len(it.Publisher) + len(name) + 64
 	switch {
 	case err != nil:
 		return a.lose("an item of "+short(name), "it is empty")
@@ -139,8 +148,9 @@ func (im *Importer) Item(name string, it Item) error {
 			return err
 		}
 	}
+	key := store.Key(a.to.String(), name, it.ID)
 	return a.write(size, func(tx *store.Tx) error {
-		store.PEPItems.Put(tx, store.Key(a.to.String(), name, it.ID), rec)
+		store.PEPItems.Put(tx, key, rec)
 		return nil
 	})
 }

@@ -1,6 +1,9 @@
 package portable
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Losses counts what did not come along. Kinds past the most are counted together: a hostile file has as many as it likes.
 type Losses struct {
@@ -15,7 +18,10 @@ type LossCount struct {
 	Count int
 }
 
-const maxLosses = 200
+const (
+	maxLosses   = 200
+	maxLossText = 300 // bytes of each text
+)
 
 // Add counts one.
 func (l *Losses) Add(what Loss) { l.AddN(what, 1) }
@@ -25,6 +31,7 @@ func (l *Losses) AddN(what Loss, n int) {
 	if n <= 0 {
 		return
 	}
+	what.What, what.Why = strings.Clone(brief(what.What, maxLossText)), strings.Clone(brief(what.Why, maxLossText))
 	if i, ok := l.at[what]; ok {
 		l.list[i].Count += n
 		return

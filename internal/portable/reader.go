@@ -121,7 +121,7 @@ func (r *Reader) user(c *cutter, t tag) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	name := t.Attr("name")
+	name := strings.Clone(t.Attr("name"))
 	if name == "" {
 		return c.fault(errors.New("a user without a name"))
 	}
@@ -154,18 +154,21 @@ const (
 	whyLarge   = "it is larger than 1 MiB"
 )
 
-// short keeps what a file says out of reports and errors where it is long.
-func short(s string) string {
-	s = strings.ToValidUTF8(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+// short keeps what a file says out of reports and errors where it is long, or could act on a terminal.
+func short(s string) string { return brief(s, 100) }
+
+// brief bounds a text to so many bytes.
+func brief(s string, most int) string {
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		switch {
+		case r < ' ', r >= 0x7f && r < 0xa0, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069: // the last two turn the writing round
 			return '?'
 		}
 		return r
 	}, s), "?")
-	if len(s) > 100 {
-		s = strings.ToValidUTF8(s[:100], "") + "…"
-	}
-	return s
 }
 
 // unknown tells of an element that nothing is known of, and skips it.
@@ -247,7 +250,7 @@ func (r *Reader) contents(t tag) (each func(*cutter, tag) error, one func(whole)
 	case "prefs " + nsMAM:
 		return nil, func(w whole) error { return r.sink.ArchivePrefs(w.Raw) }
 	case "blocklist " + nsBlocking:
-		return r.items("item", nsBlocking, func(w whole) error { return r.sink.Blocked(w.Attr("jid")) }), nil
+		return r.items("item", nsBlocking, func(w whole) error { return r.sink.Blocked(w.own("jid")) }), nil
 	case "account " + NSOwn:
 		return nil, r.own
 	}
@@ -276,7 +279,7 @@ func (r *Reader) nodes(c *cutter, t tag) error {
 	if t.Name != "items" || t.NS != nsPubSub || t.Attr("node") == "" {
 		return r.unknown(c, t)
 	}
-	node := t.Attr("node")
+	node := strings.Clone(t.Attr("node"))
 	return c.children(t, r.items("item", nsPubSub, func(w whole) error { return r.item(node, w) }))
 }
 

@@ -130,6 +130,7 @@ func (tx *Tx) delete(table, key string) {
 	if err := b.Delete([]byte(key)); err != nil {
 		tx.fail(err)
 	}
+	tx.countAccounts(table, b)
 }
 
 // Append writes a record under the parts and the table's next number, which is never given twice.
@@ -265,4 +266,24 @@ func (tx *Tx) put(table, key string, raw []byte) {
 	if err := b.Put([]byte(key), raw); err != nil {
 		tx.fail(fmt.Errorf("store: table %s: %w", table, err))
 	}
+	tx.countAccounts(table, b)
+}
+
+// countAccounts is what [AccountsVersion] reads.
+func (tx *Tx) countAccounts(table string, b *bolt.Bucket) {
+	if table != Accounts.name {
+		return
+	}
+	if _, err := b.NextSequence(); err != nil {
+		tx.fail(err)
+	}
+}
+
+// AccountsVersion changes with every change of an account: what somebody worked out of all of them holds as long as it stays.
+func AccountsVersion(tx *Tx) uint64 {
+	b := tx.bucket(Accounts.name)
+	if b == nil {
+		return 0
+	}
+	return b.Sequence()
 }

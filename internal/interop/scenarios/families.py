@@ -134,6 +134,8 @@ async def befriend(family: Family) -> None:
     """Everybody comes online, and with requests and answers all relations are made, and seen on both sides."""
     old = {m.number: m.old["jid"] for m in family.members}
     clients = await log_in([m.old for m in family.members] + [c.role for c in family.contacts], presence=True)
+    for client in clients.values():
+        client.insists = True
     for member, contact in family.pairs():
         relation = family.relation(member, contact)
         mine, theirs = clients[old[member.number]], clients[contact.jid]

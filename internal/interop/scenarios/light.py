@@ -48,6 +48,9 @@ class Light:
         self.messages: list[ET.Element] = []
         self.asked: collections.Counter[str] = collections.Counter()  # how often a request came, by its sender
         self.approves: set[str] = set()
+        self.insists = False  # sends its requests and answers again where they come back: a server was not there yet
+        self._sent: dict[str, dict[str, None]] = collections.defaultdict(dict)
+        self._back: set[str] = set()
         self._replies: dict[str, asyncio.Future] = {}
         self._ids = (f"i{number}" for number in itertools.count())
         self._changed = asyncio.Event()
@@ -90,7 +93,9 @@ class Light:
         self._writer.write(text.encode())
 
     def presence(self, kind: str, to: str, children: str = "") -> None:
-        self.tell(f"<presence type='{kind}' to={quoteattr(to)}>{children}</presence>")
+        text = f"<presence type='{kind}' to={quoteattr(to)}>{children}</presence>"
+        self._sent[to][text] = None
+        self.tell(text)
         if kind in ("subscribed", "unsubscribed"):
             self.requests.pop(to, None)  # answered
 
@@ -207,6 +212,10 @@ class Light:
                 self.presence("subscribed", bare(sender))
         elif xml.tag == "{jabber:client}presence" and kind == "unsubscribe":
             self.requests.pop(bare(sender), None)
+        elif xml.tag == "{jabber:client}presence" and kind == "error" and self.insists:
+            if sender not in self._back:  # one of each comes for each that was sent
+                self._back.add(sender)
+                asyncio.get_running_loop().call_later(1, self._again, sender)
         elif xml.tag == "{jabber:client}message":
             self.messages.append(xml)
         elif xml.tag == "{jabber:client}iq" and kind in ("result", "error"):
@@ -215,6 +224,11 @@ class Light:
                 reply.set_result(xml)
         elif xml.tag == "{jabber:client}iq":
             self._asked(xml)
+
+    def _again(self, to: str) -> None:
+        self._back.discard(to)
+        if not self._ended:
+            self.tell("".join(self._sent[to]))
 
     def _asked(self, xml: ET.Element) -> None:
         item = xml.find("roster:query/roster:item", NS)

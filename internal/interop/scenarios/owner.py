@@ -56,8 +56,9 @@ async def _status_faults(family: Family, rows: list[Row], waiting: str) -> list[
     for row in rows:
         contact = said.get((row.member.new["jid"], row.contact.jid), {})
         wanted = {STATES[row.expected.how]}
-        if row.contact.group == waiting and not wanted & {"kept", "told"}:
-            wanted = {"sending", "unreachable"}
+        if row.contact.group == waiting and wanted != {"kept"}:
+            # Who is told gets a message: the old home waits with it, or gives it back where it is no box.
+            wanted = {"told", "to tell"} if wanted == {"told"} else {"sending", "unreachable"}
         if contact.get("state") not in wanted:
             said_of = f"{contact.get('state')} ({contact.get('detail')})"
             faults.append(f"status: {row.contact.name} of {row.member.name} ({row.relation}) is {' or '.join(wanted)}, not {said_of}")

@@ -102,7 +102,7 @@ async def _bring(family: Family, member: Member, gate: asyncio.Semaphore) -> Non
     async with gate:
         done = await pibox(family, family.domains[1], "move", "bring", member.old["jid"], member.new["jid"], "--password-stdin",
                            typed=member.old["password"] + "\n")
-    member.new["password"] = done["transfer"]["password"]
+    member.new["password"] = done["migration"]["password"]
 
 
 async def by_leaving(family: Family) -> None:
@@ -135,6 +135,6 @@ WAYS = {
     "start": Way(by_start, status=True, keeps=True),
     "file": Way(by_file, status=True, keeps=True),
     "password": Way(by_password, status=True, keeps=True),
-    "leaving": Way(by_leaving, client=True, keeps=False),
+    "leaving": Way(by_leaving, client=True, together=True, keeps=False),
     "domain": Way(by_domain, status=True, plan=lambda family: ["move", "family", *family.domains, "--dry-run"], together=True, keeps=True),
 }

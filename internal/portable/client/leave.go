@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	"pibox/internal/portable"
@@ -19,6 +20,8 @@ type Contact struct {
 	Asked bool
 	// Again tells that nothing showed that his server got that request: it is repeated, as long as it waits.
 	Again bool
+	// Left tells that he has moved away from this address, and is another contact now: nothing is asked here, and what was asked or approved ends.
+	Left bool
 }
 
 // Step is how far the new account is with a contact.
@@ -94,16 +97,19 @@ func (m *Mover) appear(ctx context.Context) error {
 	return m.s.send(ctx, xmpp.NewXML("presence").Leaf("show", "", "xa").Leaf("priority", "", "-1").Bytes())
 }
 
-// heard answers the request of a contact who is expected: he was one before (XEP-0283 §publish-notification).
+// heard answers the request of a contact who is expected: he was one before (XEP-0283 §publish-notification). What comes from nobody on the contact
+// list is not noted.
 func (m *Mover) heard(ctx context.Context, el *frame.Element) {
-	from, err := xmpp.ParseJID(el.Attr("from"))
+	from, err := xmpp.ParseJID(strings.Clone(el.Attr("from"))) // which shares memory with the whole tag
+	_, listed := m.s.Contact(from.Bare())
 	switch {
 	case err != nil:
 	case el.Attr("type") == "subscribe" && m.expected[from.Bare()]:
 		m.err = m.s.send(ctx, presence("subscribed", from.Bare()).Bytes())
+	case !listed:
 	case el.Attr("type") == "unsubscribed":
 		m.denied[from.Bare()] = true
-	case el.Attr("type") == "error" && len(m.bounced) < m.s.c.Limits.Roster:
+	case el.Attr("type") == "error":
 		if r, ok := refusal(el.Node()).(*Refusal); ok {
 			m.bounced[from.Bare()] = bounce{why: "it came back (" + r.Condition + ")", away: away(r)}
 		}
@@ -123,7 +129,11 @@ func (m *Mover) Tell(ctx context.Context, all []Contact) ([]Report, error) {
 		return nil, err
 	}
 	for i, c := range all {
-		if j, ok := m.address(c); ok && refusals[i] == "" {
+		switch j, ok := m.address(c); {
+		case !ok || refusals[i] != "":
+		case c.Left:
+			requests = m.letGo(requests, j)
+		default:
 			approvals = m.approve(approvals, j, c)
 			requests = m.ask(requests, j, c)
 		}
@@ -159,7 +169,7 @@ func (m *Mover) settled(ctx context.Context, all []Contact, refusals []string) e
 	return m.s.idle(ctx, m.s.c.Limits.Settle, func() bool {
 		for ; i < len(all); i++ {
 			j, ok := m.address(all[i])
-			if !ok || refusals[i] != "" {
+			if !ok || refusals[i] != "" || all[i].Left {
 				continue
 			}
 			_, back := m.bounced[j]
@@ -191,6 +201,20 @@ func (m *Mover) approve(to [][]byte, j xmpp.JID, c Contact) [][]byte {
 	return append(to, presence("subscribed", j).Bytes())
 }
 
+// letGo ends what the new address gave and asked an address that a contact has left: the one that he has now gets both (XEP-0283 §security-contact).
+// Not every server shows whom it approved in advance, so that is taken back unseen.
+func (m *Mover) letGo(to [][]byte, j xmpp.JID) [][]byte {
+	now, there := m.s.Contact(j)
+	delete(m.expected, j)
+	if !there {
+		return to
+	}
+	if now.Ask {
+		to = append(to, presence("unsubscribe", j).Bytes())
+	}
+	return append(to, presence("unsubscribed", j).Bytes())
+}
+
 // enter puts the contacts on the new list. What the user changed there since stays. refusals gets why one is not.
 func (m *Mover) enter(ctx context.Context, all []Contact, refusals []string) error {
 	var lacking []int
@@ -201,6 +225,9 @@ func (m *Mover) enter(ctx context.Context, all []Contact, refusals []string) err
 			continue
 		}
 		now, there := m.s.Contact(j)
+		if c.Left {
+			continue
+		}
 		if !there || now.Name == "" && len(now.Groups) == 0 && (c.Name != "" || len(c.Groups) > 0) {
 			lacking = append(lacking, i)
 		}
@@ -255,6 +282,8 @@ func (m *Mover) Report(c Contact) Report {
 	now, there := m.s.Contact(j)
 	asked, approved := c.Sub.To() || c.Ask, c.Sub.From()
 	switch {
+	case c.Left:
+		r.Step = StepKept
 	case !there && !approved:
 		r.Step, r.Why = StepFailed, "the server did not keep the contact"
 	case asked && !now.Sub.To() && now.Ask:

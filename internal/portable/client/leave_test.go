@@ -85,6 +85,24 @@ func TestMover(t *testing.T) {
 	if item, _ := s.Contact(xmpp.MustJID("romeo@old.example")); item.Sub != store.SubBoth || item.Name != both.Name || len(item.Groups) != 1 {
 		t.Errorf("%+v", item)
 	}
+	// Those who have moved away themselves are let go: what they were asked and given at the old address ends, what they gave stays theirs.
+	left := func(c *client.Contact) { c.Left = true }
+	all := []client.Contact{contact("romeo@old.example", store.SubBoth, left), contact("paris@old.example", store.SubNone, left), contact("nurse@old.example", store.SubFrom, left), contact("unknown@old.example", store.SubBoth, left)}
+	for range 2 {
+		if r, err := m.Tell(ctx, all); err != nil || r[0].Step != client.StepKept || r[3].Step != client.StepKept {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	want := map[string]portable.RosterItem{"romeo": {Sub: store.SubTo}, "paris": {Sub: store.SubNone}, "nurse": {Sub: store.SubNone}, "unknown": {}}
+	for name, w := range want {
+		got := func() bool {
+			item, _ := s.Contact(xmpp.MustJID(name + "@old.example"))
+			return item.Sub == w.Sub && !item.Ask && !item.Approved
+		}
+		if err := m.Wait(ctx, patience, got); err != nil || !got() {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // A server that can not approve in advance: the session answers the contacts who are expected, and nobody else. Who refused is not asked again.

@@ -303,7 +303,7 @@ func (a *auth) explain(err error) error {
 	case "invalid-mechanism", "mechanism-too-weak", "encryption-required":
 		return &Error{Kind: NoMechanism, Text: text(err, condition)}
 	}
-	return broken("it answered the login with %q", condition)
+	return broken("it answered the login with %q", quoted(condition))
 }
 
 // text is what the server says beside the condition; nothing where it says nothing.
@@ -345,7 +345,7 @@ func streamError(el *frame.Element) error {
 		case c.Name == "text":
 			said = c.Text
 		default:
-			condition = c.Name
+			condition = quoted(c.Name)
 		}
 	}
 	return streamCondition(condition, said)

@@ -12,6 +12,7 @@ import (
 type reach struct {
 	answered bool
 	why      string // an error instead of an answer
+	away     bool   // which says that the server can not be reached
 }
 
 // bounce is a request that came back; away tells that it did not reach the contact's server.
@@ -34,13 +35,7 @@ func (m *Mover) probe(ctx context.Context) error {
 			continue
 		}
 		m.servers[j.Domain] = reach{}
-		err := m.s.askLater(ctx, query{typ: "get", to: j.Host(), raw: xmpp.NewXMLNS("query", nsInfo).Bytes()}, func(_ *frame.Node, err error) {
-			if r, ok := err.(*Refusal); ok {
-				m.servers[j.Domain] = reach{why: "his server can not be asked (" + r.Condition + ")"}
-				return
-			}
-			m.servers[j.Domain] = reach{answered: true}
-		})
+		err := m.s.probe(ctx, j.Host(), func(r reach) { m.servers[j.Domain] = r })
 		if err != nil {
 			return err
 		}
@@ -51,6 +46,17 @@ func (m *Mover) probe(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// probe asks a server for its features, and tells got what came of it, if anything does while the session reads.
+func (s *Session) probe(ctx context.Context, server xmpp.JID, got func(reach)) error {
+	return s.askLater(ctx, query{typ: "get", to: server, raw: xmpp.NewXMLNS("query", nsInfo).Bytes()}, func(_ *frame.Node, err error) {
+		if r, ok := err.(*Refusal); ok {
+			got(reach{why: "his server can not be asked (" + r.Condition + ")", away: away(r)})
+			return
+		}
+		got(reach{answered: true})
+	})
 }
 
 // Reach waits until all servers of who was asked have answered, or can not; Limits.Reach bounds it.

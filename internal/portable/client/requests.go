@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"time"
 
 	"pibox/internal/portable"
@@ -140,7 +141,7 @@ func (w *waiting) pending(el *frame.Element) error {
 		return nil
 	}
 	me := w.s.me.Bare()
-	from, err := xmpp.ParseJID(el.Attr("from"))
+	from, err := xmpp.ParseJID(strings.Clone(el.Attr("from"))) // which shares memory with the whole tag
 	from = from.Bare()
 	key := "request " + from.String()
 	if err != nil || from == me || from == me.Host() || w.seen[from] || w.st.done[key] {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"pibox/internal/portable"
 	"pibox/internal/store"
@@ -18,7 +19,10 @@ const (
 
 // contacts is a roster that pushes keep up to date.
 type contacts struct {
-	limit   int
+	limit   int // of items
+	most    int // of their bytes: what comes by pushes is bounded as what comes at once
+	bytes   int
+	told    int // bytes of order
 	own     xmpp.JID
 	items   map[xmpp.JID]portable.RosterItem
 	order   []xmpp.JID // as the server told them
@@ -30,7 +34,7 @@ func (s *Session) roster(ctx context.Context) (*contacts, error) {
 	if s.contacts != nil {
 		return s.contacts, nil
 	}
-	c := &contacts{limit: s.c.Limits.Roster, own: s.me.Bare(), items: map[xmpp.JID]portable.RosterItem{}}
+	c := &contacts{limit: s.c.Limits.Roster, most: s.c.Limits.Stanza, own: s.me.Bare(), items: map[xmpp.JID]portable.RosterItem{}}
 	s.contacts = c // a push may come before the answer
 	query, err := s.ask(ctx, query{typ: "get", raw: xmpp.NewXMLNS("query", nsRoster).Bytes()})
 	if err == nil && query != nil {
@@ -60,21 +64,36 @@ func (c *contacts) push(query *frame.Node) error {
 			continue
 		}
 		if n.Attr("subscription") == "remove" {
+			c.bytes -= size(c.items[j])
 			delete(c.items, j)
 			continue
 		}
-		if _, known := c.items[j]; !known {
+		was, known := c.items[j]
+		if !known {
 			if len(c.items) >= c.limit {
 				return tooMuch("more than %d contacts", c.limit)
 			}
 			c.order = append(c.order, j)
+			c.told += len(item.JID)
 		}
 		c.items[j] = item
+		if c.bytes += size(item) - size(was); c.bytes > c.most {
+			return tooMuch("more than %d bytes of contacts", c.most)
+		}
 	}
-	if len(c.order) > 4*c.limit {
+	if len(c.order) > 4*c.limit || c.told > 4*c.most {
 		return tooMuch("more than %d changes of contacts", 4*c.limit)
 	}
 	return nil
+}
+
+// size is what an item takes, in bytes.
+func size(item portable.RosterItem) int {
+	n := len(item.JID) + len(item.Name)
+	for _, g := range item.Groups {
+		n += len(g)
+	}
+	return n
 }
 
 func (c *contacts) item(n *frame.Node) (portable.RosterItem, xmpp.JID, bool) {
@@ -125,5 +144,5 @@ func cut(s string) string {
 	for end > 0 && s[end]&0xC0 == 0x80 {
 		end--
 	}
-	return s[:end]
+	return strings.Clone(s[:end])
 }

@@ -221,9 +221,9 @@ func refusal(n *frame.Node) error {
 		case c.NS == xmpp.NSStanzas && c.Name == "text":
 			r.Text = c.Text
 		case c.NS == xmpp.NSStanzas:
-			r.Condition = c.Name
+			r.Condition = quoted(c.Name)
 		case c.NS == nsErrors:
-			r.Specific = c.Name
+			r.Specific = quoted(c.Name)
 		}
 	}
 	return r

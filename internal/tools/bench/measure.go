@@ -54,7 +54,7 @@ func measures(steadyFor time.Duration) []measure {
 		{"long", 10 * time.Minute, true, longArchive},
 	}
 	if steadyFor > 0 {
-		all = append(all, measure{"steady", steadyFor + limit, false, func(ctx context.Context, s server, f figures) error {
+		all = append(all, measure{"steady", steadyFor + steadyFor/10 + limit, false, func(ctx context.Context, s server, f figures) error {
 			return steady(ctx, s, f, steadyFor)
 		}})
 	}

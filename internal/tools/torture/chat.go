@@ -1,12 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"time"
 
 	"pibox/internal/testclient"
@@ -172,9 +172,9 @@ func (t *town) again(ctx context.Context, name string) error {
 	return nil
 }
 
-// enter tries until the box is up.
+// enter tries until the box is up. A box that does not let anybody in is made to write into its log what each goroutine does.
 func (t *town) enter(ctx context.Context, name string, resume *testclient.SMSession) (*testclient.Client, error) {
-	var why error // of the last attempt that came to its end
+	tried := map[string]int{}
 	for {
 		cfg, err := t.box.ClientConfig(name, password, "balcony")
 		if err == nil {
@@ -184,15 +184,18 @@ func (t *town) enter(ctx context.Context, name string, resume *testclient.SMSess
 				return c, nil
 			}
 		}
-		if ctx.Err() == nil {
-			why = err
-		}
+		tried[err.Error()]++
 		select {
 		case <-time.After(time.Millisecond):
 		case <-t.box.Ended():
 			return nil, fmt.Errorf("the box ended by itself; see %s", t.box.LogFile())
 		case <-ctx.Done():
-			return nil, fmt.Errorf("nobody can log in: %w", cmp.Or(why, err))
+			t.box.Signal(syscall.SIGQUIT)
+			select {
+			case <-t.box.Ended():
+			case <-time.After(patience / 10):
+			}
+			return nil, fmt.Errorf("%s can not log in: %w; how often which: %v", name, err, tried)
 		}
 	}
 }

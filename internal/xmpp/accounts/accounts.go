@@ -48,6 +48,7 @@ type Accounts struct {
 	router   *xmpp.Router
 	secret   []byte
 	decoy    []byte // an account's record, read where there is none
+	common   common
 	onRemove []OnRemove
 	onChange []OnPassword
 	onFirst  []OnFirstLogin
@@ -141,34 +142,23 @@ func (a *Accounts) Credentials(username, domain string) (sasl.Account, error) {
 // Unusable names the mechanisms without -PLUS that an account can not log in by; where nobody is named, or who is not at the domain, those that
 // some account there can not log in by. Accounts that came from another server have, until they get a new password, the keys that it had, often
 // those of SCRAM-SHA-1 only; many clients try no other mechanism than the strongest that they are offered.
-func (a *Accounts) Unusable(who xmpp.JID, domain string) []string {
-	sha1, sha256 := true, true
-	look := func(acc store.Account) {
-		if acc.Closed == nil {
-			sha1, sha256 = sha1 && len(acc.SHA1.StoredKey) > 0, sha256 && len(acc.SHA256.StoredKey) > 0
-		}
-	}
+func (a *Accounts) Unusable(who xmpp.JID, domain string) (unusable []string) {
 	err := a.router.Store.View(func(tx *store.Tx) error {
-		if who.Local != "" && who.Domain == domain {
-			if acc, ok := store.Accounts.Get(tx, who.String()); ok {
-				look(acc)
-			}
+		if who.Local == "" || who.Domain != domain {
+			unusable = a.common.unusable(tx, domain)
 			return nil
 		}
-		for key, acc := range store.Accounts.All(tx) {
-			if _, at, _ := strings.Cut(key, "@"); at == domain {
-				look(acc)
-			}
+		have := bothKeys()
+		if acc, ok := store.Accounts.Get(tx, who.String()); ok {
+			have.limit(acc)
 		}
+		unusable = have.missing()
 		return nil
 	})
-	switch {
-	case err != nil || sha1 == sha256: // with neither, it is tried what the client wants
+	if err != nil {
 		return nil
-	case sha1:
-		return []string{sasl.ScramSHA256}
 	}
-	return []string{sasl.ScramSHA1}
+	return unusable
 }
 
 func prepare(localpart, domain string) (xmpp.JID, error) {

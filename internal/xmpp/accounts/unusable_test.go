@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -54,4 +55,24 @@ func TestUnusable(t *testing.T) {
 func record1(password string) (store.Account, error) {
 	acc, _, err := newRecord(password)
 	return acc, err
+}
+
+// A stream that names nobody, before any login, does not read every account.
+func TestUnusableOfMany(t *testing.T) {
+	b := newHome(t)
+	acc, err := record1("secret word")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.router.Store.Update(func(tx *store.Tx) error {
+		for i := range 1000 {
+			store.Accounts.Put(tx, fmt.Sprintf("u%d@capulet.example", i), acc)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(20, func() { b.Unusable(xmpp.JID{}, "capulet.example") }); n > 50 {
+		t.Errorf("%.0f allocations", n)
+	}
 }
