@@ -87,6 +87,23 @@ smoke: cross ## run the command scripts with the ARM builds, emulated
 		PIBOX_UNDER_TEST="$$(command -v $(firstword $(QEMU_$(a)))) $(wordlist 2,9,$(QEMU_$(a))) $(CURDIR)/dist/pibox-linux-$(a)" \
 			$(GO) test -count=1 -run '$(SMOKE)' ./cmd/pibox;)
 
+.PHONY: image
+image: dist/pibox-linux-arm64 ## build the card image for a Raspberry Pi (installs what it needs: Debian, as root; docs/image.md)
+	@test "$$(id -u)" != 0 || image/setup.sh
+	VERSION='$(VERSION)' GO='$(GO)' image/build.sh
+
+.PHONY: image-lock
+image-lock: ## take today's versions of Debian's packages for the image
+	image/lock.sh
+
+.PHONY: image-repro
+image-repro: image ## build the image again elsewhere, and compare
+	VERSION='$(VERSION)' GO='$(GO)' image/repro.sh
+
+.PHONY: image-test
+image-test: ## boot the image in QEMU, and try it from outside
+	$(GO) run ./internal/tools/imagetest
+
 .PHONY: demo
 demo: build ## play a move on three boxes on this machine, and explain it
 	$(GO) run ./internal/tools/demo -pibox bin/pibox
