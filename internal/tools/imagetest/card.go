@@ -97,13 +97,7 @@ func (c card) put(name, text string) error {
 	return c.mtools("mcopy", "-o", file, "::"+name)
 }
 
-// get reads one.
-func (c card) get(name string) (string, error) {
-	out, err := exec.Command("mtype", "-i", c.fat(), "::"+name).Output()
-	return string(out), err
-}
-
-// take gets a file out, into a file of the host.
+// take gets one out, into a file of the host.
 func (c card) take(name, file string) error { return c.mtools("mcopy", "-o", "::"+name, file) }
 
 func (c card) fat() string { return c.file + "@@" + strconv.Itoa(fatStart) }
