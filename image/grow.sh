@@ -10,5 +10,5 @@ end=$(($(cat "/sys/class/block/$data/start") + $(cat "/sys/class/block/$data/siz
 # 1 MiB is not worth a write; sfdisk rounds to that.
 [ "$(cat "/sys/class/block/$disk/size")" -gt $((end + 4096)) ] || exit 0
 
-echo ', +' | sfdisk --quiet --no-reread --no-tell-kernel -N "$number" "/dev/$disk"
-partx --update --nr "$number" "/dev/$disk"
+# sfdisk itself tells the kernel of the new size. Not partx: it would remove the partition for a moment, and systemd would take its mounts away.
+echo ', +' | sfdisk --quiet --no-reread -N "$number" "/dev/$disk"
