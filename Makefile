@@ -7,11 +7,12 @@ GO      ?= go
 
 # A build depends on the sources and VERSION alone: no paths, no time, no build id.
 BUILDFLAGS := -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
-# 15 MB is the most that the program may take on a card.
+# 15 MiB is the most that the program may take on a card.
 MAXSIZE := 15728640
 
-# No card is for amd64, and without the card's part its build is within that.
-TAGS_amd64 := -tags nocard
+# The card is for arm64 alone; without its part the builds for older boards are within that. No board is amd64.
+TAGS_armv7 := -tags nocard
+TAGS_armv6 := -tags nocard
 
 ARCHS := amd64 arm64 armv7 armv6
 DIST  := $(addprefix dist/pibox-linux-,$(ARCHS))
@@ -66,6 +67,7 @@ fuzz: ## run every fuzz target (of FUZZPKGS) for FUZZTIME (5m)
 .PHONY: cross $(DIST)
 cross: $(DIST) ## build dist/ for amd64, arm64, arm v7 and v6
 	@for f in $^; do size=$$(stat -c %s $$f); echo "$$f $$size"; \
+		case $$f in *amd64) continue ;; esac; \
 		test $$size -le $(MAXSIZE) || { echo "$$f is larger than $(MAXSIZE) bytes"; exit 1; }; done
 	@cd dist && sha256sum $(notdir $(DIST)) >SHA256SUMS
 
