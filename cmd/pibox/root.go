@@ -87,7 +87,6 @@ func (a *app) root() *cobra.Command {
 		transferCmd(a),
 		updateCmd(a),
 		configCmd(a),
-		cardCmd(a),
 		versionCmd(a),
 	)
 	root.AddCommand(childCmds(a)...)

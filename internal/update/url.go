@@ -1,3 +1,5 @@
+//go:build !nocard
+
 package update
 
 import (
