@@ -320,7 +320,13 @@ func TestNewBoxDies(t *testing.T) {
 					h.stayed()
 				default:
 					h.stayed()
-					if said, err := h.fetch(h.address); err != nil {
+					var said string
+					var err error
+					h.await("the old box knows that the new one is gone", func() bool {
+						said, err = h.fetch(h.address)
+						return err == nil || !strings.Contains(said, "it is being handed over to another one")
+					})
+					if err != nil {
 						t.Fatal(err, said)
 					}
 					h.moved()
