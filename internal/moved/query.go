@@ -1,6 +1,7 @@
 package moved
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -137,6 +138,9 @@ func (m *Moved) ask(k claimKey) {
 			m.gone(k.account, reply)
 		}
 		v := m.judge(k, reply)
+		if v != proven {
+			m.opt.Log.Debug("moved: a claim is not proven", "account", k.account, "old", k.old, "new", k.new, "answered", v != unanswered, "why", reason(reply))
+		}
 		if v != unanswered {
 			m.answers(k.old.Domain)
 		} else if m.await(k, reply != nil && reply.Peer == nil) {
@@ -145,6 +149,15 @@ func (m *Moved) ask(k claimKey) {
 		}
 		m.conclude(k, v)
 	}))
+}
+
+// reason is what a log says of a reply that proves nothing.
+func reason(reply *xmpp.Request) string {
+	if reply == nil {
+		return "no reply in time"
+	}
+	condition, _ := errorOf(reply.Node())
+	return cmp.Or(condition, "another statement, or none")
 }
 
 // answers: an old home does, so that all who wait for it are asked about.

@@ -62,9 +62,7 @@ class Light:
             await self._connect()
         self._task = asyncio.create_task(self._read())
         await self.ask("set", "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>")
-        reply = await self.ask("get", f"<query xmlns='{NS['roster']}'/>")
-        for item in reply.iterfind("roster:query/roster:item", NS):
-            self.items[item.get("jid")] = Item.read(item)
+        await self.ask("get", f"<query xmlns='{NS['roster']}'/>")
         if presence:
             await self.come()
         return self
@@ -219,6 +217,9 @@ class Light:
         elif xml.tag == "{jabber:client}message":
             self.messages.append(xml)
         elif xml.tag == "{jabber:client}iq" and kind in ("result", "error"):
+            # Here and not where the reply is awaited: by then a push that stood behind it may have been taken.
+            for item in xml.iterfind("roster:query/roster:item", NS):
+                self.items[item.get("jid")] = Item.read(item)
             reply = self._replies.pop(xml.get("id"), None)
             if reply is not None and not reply.done():
                 reply.set_result(xml)
