@@ -16,6 +16,12 @@ func (b *fakeBox) fakeMigration(kind, old, new string) admin.MigrationResponse {
 }
 
 func (b *fakeBox) MoveBring(_ context.Context, req admin.MoveBringRequest) (admin.MigrationResponse, error) {
+	if req.OldPassword == "" && req.Old == "brought@old.example" {
+		return admin.MigrationResponse{Migration: admin.Migration{Kind: "bring", Old: req.Old, New: b.address(req.New), State: admin.MigrationDone, Before: b.started}}, nil
+	}
+	if req.OldPassword == "" {
+		return admin.MigrationResponse{}, admin.Errorf(admin.CodePassword, "the password is missing")
+	}
 	if req.OldPassword != "wherefore art" {
 		return admin.MigrationResponse{}, admin.Errorf(admin.CodeFailed, "old.example does not accept this password").Then("Check the address and the password.")
 	}

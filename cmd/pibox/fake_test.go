@@ -30,6 +30,7 @@ type fakeBox struct {
 	started time.Time
 
 	migration admin.Migration
+	offers    int
 }
 
 func newFakeBox() *fakeBox {
@@ -235,7 +236,10 @@ func (b *fakeBox) RestoreConfirm(context.Context, admin.RestoreConfirmRequest) (
 }
 
 func (b *fakeBox) TransferOffer(context.Context, admin.TransferOfferRequest) (admin.TransferOfferResponse, error) {
-	return admin.TransferOfferResponse{Code: transfer.NewCode().String(), Addresses: []string{"192.0.2.7:5271"}, Expires: b.started}, nil
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.offers++
+	return admin.TransferOfferResponse{Voided: b.offers > 1, Code: transfer.NewCode().String(), Addresses: []string{"192.0.2.7:5271"}, Expires: b.started}, nil
 }
 
 func (b *fakeBox) TransferWithdraw(context.Context, admin.TransferWithdrawRequest) (admin.TransferWithdrawResponse, error) {

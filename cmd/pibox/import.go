@@ -120,6 +120,10 @@ func (a *app) tellImport(req admin.ImportRequest, resp admin.ImportResponse) {
 		}
 		if one.Moving && !req.DryRun {
 			a.print(nil, "  Its contacts are told when you say so: 'pibox move plan %s %s', then 'pibox move start'.", one.From, one.Address)
+			if one.Elsewhere {
+				a.print(nil, "  Before, whoever has %[1]s announces the move there: where that is a pibox, 'pibox move leave %[1]s %[2]s' does, without --build; else an app that can move accounts, or"+
+					" 'pibox move bring %[1]s %[2]s' here in place of this import.", one.From, one.Address)
+			}
 		}
 		verify = verify || one.OMEMO
 		a.tellLosses("  Lost of "+one.From, one.Losses)

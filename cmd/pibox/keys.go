@@ -100,18 +100,22 @@ func (a *app) newPassphrase(ctx context.Context) (phrase, made string, err error
 	return phrase, "", err
 }
 
+// secretLine reads the first line of a file, or of standard input for -.
+func (a *app) secretLine(path string) (string, error) {
+	if path == "-" {
+		return a.line()
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", notThere(err, path)
+	}
+	defer func() { _ = f.Close() }()
+	return firstLine(f)
+}
+
 // passphraseFile reads the first line of a file.
 func (a *app) passphraseFile(path string) (string, error) {
-	in := a.in
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return "", notThere(err, path)
-		}
-		defer func() { _ = f.Close() }()
-		in = f
-	}
-	line, err := firstLine(in)
+	line, err := a.secretLine(path)
 	if err == nil && line == "" {
 		err = usageError{"--passphrase-file: the first line of " + path + " is empty"}
 	}

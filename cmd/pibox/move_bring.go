@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -40,10 +41,12 @@ twice, and nobody is told twice. Keys of OMEMO stay behind, as they belong to de
 			if done, err := a.attach(ctx, "bring", req.Old, req.New, stop); done || err != nil {
 				return err
 			}
-			if err := a.bringPasswords(ctx, &req, stdin); err != nil {
-				return err
+			resp, err := a.client().MoveBring(ctx, req) // nobody is asked for a password that is not needed, or for nothing
+			if wantsPassword(err) {
+				if err = a.bringPasswords(ctx, &req, stdin); err == nil {
+					resp, err = a.client().MoveBring(ctx, req)
+				}
 			}
-			resp, err := a.client().MoveBring(ctx, req)
 			if err != nil {
 				return err
 			}
@@ -61,6 +64,11 @@ twice, and nobody is told twice. Keys of OMEMO stay behind, as they belong to de
 	c.Flags().BoolVar(&req.Unverified, "unverified", false, "start the move also where the old server can not announce it: every contact has to approve")
 	c.Flags().BoolVar(&stop, "stop", false, "stop bringing it")
 	return a.jsonFlag(c)
+}
+
+func wantsPassword(err error) bool {
+	var known *admin.Error
+	return errors.As(err, &known) && known.Code == admin.CodePassword
 }
 
 // bringPasswords asks for the old one, and for one of an account that is made.

@@ -118,17 +118,15 @@ func (a *app) finished(t admin.Migration) error {
 			fmt.Fprintf(a.out, "Of %s nothing shows that the server got the request yet. It is sent again for two days; this command with --stop ends that, and goes on with it when the box was restarted.\n",
 				plural(c.Unreached, "contact"))
 		}
+	} else if !t.Before.IsZero() {
+		fmt.Fprintf(a.out, "%s was brought already, on %s, as %s: everything comes once. 'pibox move status %s' shows where its contacts stand now.\n",
+			t.Old, t.Before.Local().Format(time.DateTime), t.New, t.New)
+		a.tellBrought(t)
 	} else {
 		fmt.Fprintf(a.out, "%s is here as %s, with %s, %s of the archive (%s), %s, %s.\n", t.Old, t.New,
 			plural(c.Contacts, "contact"), plural(c.Archived, "message"), size(c.Bytes), plural(c.Items, "published item"), plural(c.Blocked, "block"))
-		if t.Password != "" {
-			fmt.Fprintf(a.out, "Password, shown only this once: %s\n", t.Password)
-		}
 		fmt.Fprintf(a.out, "Its contacts are being told. 'pibox move status %s' shows how it goes.\n", t.New)
-		if t.State == admin.MigrationRepeating && c.Unreached > 0 {
-			fmt.Fprintf(a.out, "%s can only be told by %s, and can not be reached now. It is tried again for two days, unless the box is restarted; this command with --stop ends that.\n",
-				plural(c.Unreached, "contact"), t.Old)
-		}
+		a.tellBrought(t)
 	}
 	for _, l := range t.Losses {
 		times := ""
@@ -141,4 +139,15 @@ func (a *app) finished(t admin.Migration) error {
 		fmt.Fprintf(a.out, "About the old server: %s.\n", l)
 	}
 	return nil
+}
+
+// tellBrought tells what somebody has to know, or to wait for, of an account that was brought.
+func (a *app) tellBrought(t admin.Migration) {
+	if t.Password != "" {
+		fmt.Fprintf(a.out, "Password, shown only this once: %s\n", t.Password)
+	}
+	if n := t.Counts.Unreached; t.State == admin.MigrationRepeating && n > 0 {
+		fmt.Fprintf(a.out, "%s can only be told by %s, and can not be reached now: 'pibox move status %s' says why. It is tried again for two days, unless the box is restarted; this command with --stop ends that.\n",
+			plural(n, "contact"), t.Old, t.New)
+	}
 }

@@ -50,11 +50,14 @@ func (a *app) showPlan(ctx context.Context, old, new string) error {
 	for _, s := range resp.Staying {
 		fmt.Fprintf(a.out, "\n%s stays: %s.\n", s.Address, s.Why)
 	}
-	begin := "family"
-	if strings.Contains(old, "@") || !strings.Contains(old, ".") {
-		begin = "start"
+	begin := "family " + old + " " + new
+	switch {
+	case len(resp.Plans) == 1 && resp.Plans[0].Outside:
+		begin = "leave " + old + " " + new + " --build"
+	case strings.Contains(old, "@") || !strings.Contains(old, "."):
+		begin = "start " + old + " " + new
 	}
-	a.say("Nothing was changed. 'pibox move %s %s %s' begins.", begin, old, new)
+	a.say("Nothing was changed. 'pibox move %s' begins.", begin)
 	return nil
 }
 

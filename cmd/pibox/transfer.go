@@ -56,8 +56,12 @@ offer takes the place of the one before, whose code is void then.`,
 			if err != nil {
 				return err
 			}
-			a.print(resp, "On the new box, with its server stopped, until %s:\n\n  pibox transfer fetch %s %s\n\nThis box: %s",
-				resp.Expires.Local().Format(time.TimeOnly), withoutPort(resp.Addresses[0]), resp.Code, strings.Join(resp.Addresses, ", "))
+			voided := ""
+			if resp.Voided {
+				voided = "\nThe code that was shown before is void now. Nobody had used it."
+			}
+			a.print(resp, "On the new box, with its server stopped, until %s:\n\n  pibox transfer fetch %s %s\n\nThis box: %s%s",
+				resp.Expires.Local().Format(time.TimeOnly), withoutPort(resp.Addresses[0]), resp.Code, strings.Join(resp.Addresses, ", "), voided)
 			return nil
 		}),
 	}
@@ -83,12 +87,16 @@ func withPort(address string) string {
 
 func transferFetchCmd(a *app) *cobra.Command {
 	var replace, gone, discard bool
+	var codeFile string
 	c := &cobra.Command{
-		Use:   "fetch [ADDRESS CODE]",
+		Use:   "fetch [ADDRESS [CODE]]",
 		Short: "On the new box: take the old one's place",
 		Long: `Take the place of the box at ADDRESS, which showed CODE; without them, ask. The server here
 must be stopped. The old box stops serving, everything comes over and is checked, the old
 box marks itself as handed over, and this one is ready to be started.
+
+As an argument CODE can be read by whoever is logged in here meanwhile (with ps). Left out, or
+as -, it is asked for, or read from the first line of standard input, or of --code-file.
 
 If the connection breaks at the very end, this box may not know whether the old one handed
 over. Then it serves nothing; the same command, or the server, asks again. Only if the old
@@ -96,28 +104,29 @@ box is lost for good say --old-is-gone; --discard throws away what came.`,
 		Example: "  systemctl stop pibox\n  pibox transfer fetch 192.0.2.7 0000-0000-0000-0000-0000\n  systemctl start pibox",
 		Args:    cobra.MaximumNArgs(2),
 		RunE: ran(func(ctx context.Context, args []string) error {
+			if !discard && !gone {
+				return a.fetch(ctx, box.FetchRequest{Replace: replace}, args, codeFile)
+			}
 			cfg, err := a.stopped(ctx)
 			if err != nil {
 				return err
 			}
-			switch {
-			case discard:
+			if discard {
 				if err := box.FetchDiscard(cfg); err != nil {
 					return mayNot(err, "write to", cfg.DataDir)
 				}
 				a.print(struct{}{}, "What came from the old box was thrown away.")
 				return nil
-			case gone:
-				done, err := box.FetchAnyway(ctx, cfg)
-				if err == nil {
-					a.print(done, "%s", a.restoredText(done))
-				}
-				return mayNot(err, "write to", cfg.DataDir)
 			}
-			return a.fetch(ctx, box.FetchRequest{Replace: replace}, args)
+			done, err := box.FetchAnyway(ctx, cfg)
+			if err == nil {
+				a.print(done, "%s", a.restoredText(done))
+			}
+			return mayNot(err, "write to", cfg.DataDir)
 		}),
 	}
 	c.Flags().BoolVar(&replace, "replace", false, "put it in the place of the box that is there, which is kept beside")
+	c.Flags().StringVar(&codeFile, "code-file", "", "`file` with the code in its first line; - is standard input")
 	c.Flags().BoolVar(&gone, "old-is-gone", false, "begin without the old box's answer, because it is lost for good")
 	c.Flags().BoolVar(&discard, "discard", false, "throw away what waits for the old box's answer")
 	c.MarkFlagsMutuallyExclusive("replace", "old-is-gone", "discard")
@@ -127,21 +136,37 @@ box is lost for good say --old-is-gone; --discard throws away what came.`,
 // fetchPatience is for how long the old box is asked for its answer: it may be starting again.
 const fetchPatience = 2 * time.Minute
 
-func (a *app) fetch(ctx context.Context, req box.FetchRequest, args []string) error {
+func (a *app) fetch(ctx context.Context, req box.FetchRequest, args []string, codeFile string) error {
 	cfg, err := a.checked()
 	if err != nil {
 		return err
 	}
-	if !box.FetchWaits(cfg) {
-		if args, err = a.askFor(ctx, args, "Address of the old box: ", "Code that it shows: "); err != nil {
+	waits, code := box.FetchWaits(cfg), ""
+	if !waits {
+		if code, err = a.givenCode(args, codeFile); err != nil {
 			return err
 		}
-		if req.Code, err = transfer.ParseCode(args[1]); err != nil {
+	}
+	if code != "" {
+		if req.Code, err = transfer.ParseCode(code); err != nil {
 			return usageError{err.Error()}
 		}
+		if t, ok := box.TakenBy(cfg, req.Code); ok {
+			a.print(t, "This box took the place of the one at %s already, on %s. Nothing is left to do but to start it, where it does not serve yet.",
+				t.From, t.At.Local().Format(time.DateTime))
+			return nil
+		}
+	}
+	if cfg, err = a.stopped(ctx); err != nil {
+		return err
 	}
 	if len(args) > 0 {
 		req.Address = withPort(strings.TrimSpace(args[0]))
+	}
+	if !waits && code == "" {
+		if err := a.askFor(ctx, &req); err != nil {
+			return err
+		}
 	}
 	req.Config, req.Patience, req.Say = a.file(), fetchPatience, a.say
 	done, err := a.program.Fetch(ctx, cfg, req)
@@ -152,22 +177,56 @@ func (a *app) fetch(ctx context.Context, req box.FetchRequest, args []string) er
 	return nil
 }
 
-// askFor asks for the arguments that were not given.
-func (a *app) askFor(ctx context.Context, args []string, prompts ...string) ([]string, error) {
-	if _, terminal := a.terminal(); len(args) < len(prompts) && !terminal {
-		return nil, usageError{"'pibox transfer fetch' needs the old box's address and code"}
+// givenCode is the code, where nobody is to be asked for it.
+func (a *app) givenCode(args []string, file string) (code string, err error) {
+	_, terminal := a.terminal()
+	switch {
+	case len(args) > 1 && args[1] != "-":
+		if file != "" {
+			err = usageError{"the code is given twice: as an argument and by --code-file"}
+		}
+		return args[1], err
+	case len(args) > 1 || file == "" && !terminal && len(args) > 0:
+		file = "-"
+	case file == "" && !terminal:
+		return "", usageError{"'pibox transfer fetch' needs the old box's address and code"}
+	case file == "":
+		return "", nil
 	}
-	for _, prompt := range prompts[len(args):] {
+	if len(args) == 0 {
+		return "", usageError{"'pibox transfer fetch' needs the old box's address, too"}
+	}
+	code, err = a.secretLine(file)
+	if err == nil && code == "" {
+		err = usageError{"'pibox transfer fetch' needs the old box's address and code: the first line of " + file + " is empty"}
+	}
+	return code, err
+}
+
+// askFor asks for what was not given.
+func (a *app) askFor(ctx context.Context, req *box.FetchRequest) error {
+	asked := func(prompt string) (string, error) {
 		answer, err := a.ask(ctx, prompt, a.line)
-		if err == nil && strings.TrimSpace(answer) == "" {
+		if answer = strings.TrimSpace(answer); err == nil && answer == "" {
 			err = errors.New("nothing was changed")
 		}
-		if err != nil {
-			return nil, err
-		}
-		args = append(args, answer)
+		return answer, err
 	}
-	return args, nil
+	if req.Address == "" {
+		address, err := asked("Address of the old box: ")
+		if err != nil {
+			return err
+		}
+		req.Address = withPort(address)
+	}
+	code, err := asked("Code that it shows: ")
+	if err != nil {
+		return err
+	}
+	if req.Code, err = transfer.ParseCode(code); err != nil {
+		return usageError{err.Error()}
+	}
+	return nil
 }
 
 func transferReopenCmd(a *app) *cobra.Command {

@@ -56,7 +56,7 @@ type API interface {
 	// MoveClose closes old accounts. Errors: CodeNotFound, CodeInvalid (not announced), CodeBusy (it has to forward for longer).
 	MoveClose(ctx context.Context, req MoveCloseRequest) (MoveCloseResponse, error)
 	// MoveBring begins to bring an account from another server, and returns when it is logged in there. Errors: CodeInvalid, CodeNotFound (a domain
-	// that is not ours), CodeExists (the new account has contents, or another move), CodeBusy, CodeFailed (at the other server).
+	// that is not ours), CodeExists (the new account has contents, or another move), CodeBusy, CodeFailed (at the other server), CodePassword (that is missing, all else is well).
 	MoveBring(ctx context.Context, req MoveBringRequest) (MigrationResponse, error)
 	// MoveLeave announces a move to another server, and begins to build up the account there where it has its password. Errors: as MoveBring.
 	MoveLeave(ctx context.Context, req MoveLeaveRequest) (MigrationResponse, error)

@@ -61,7 +61,9 @@ type Migration struct {
 	// Error is why it failed, or was interrupted.
 	Error *Error    `json:"error,omitempty"`
 	Began time.Time `json:"began"`
-	Ended time.Time `json:"ended,omitzero"`
+	// Before is when an account that is brought came with its contents, where that was in an earlier attempt: they come once.
+	Before time.Time `json:"before,omitzero"`
+	Ended  time.Time `json:"ended,omitzero"`
 }
 
 // MigrationState is how far a migration is.

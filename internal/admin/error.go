@@ -13,6 +13,7 @@ const (
 	CodeForbidden  Code = "forbidden"   // this user may not use the socket
 	CodeBusy       Code = "busy"        // try again later
 	CodeStarting   Code = "starting"    // the box does not serve yet; the client waits a while before it gives up
+	CodePassword   Code = "password"    // the password of an account at another server is missing
 	CodeFailed     Code = "failed"      // it could not be done; the text says why
 	CodeUnknown    Code = "unknown"     // the daemon knows no such method
 	CodeInternal   Code = "internal"    // a fault of ours; the log says more

@@ -22,6 +22,8 @@ type MovePlan struct {
 	New       string `json:"new"`
 	Exists    bool   `json:"exists,omitempty"` // there is an account at the new address already
 	Announced bool   `json:"announced"`        // contacts' servers can verify it, or will be able to
+	// Outside: the new address is at another server, which asks the contacts; what is told of them is as this box sees them.
+	Outside bool `json:"outside,omitempty"`
 	// ArchiveStays: the messages stay in the old account, as those of the new one are older, in part, than some that were imported there.
 	ArchiveStays bool              `json:"archive_stays,omitempty"`
 	Contacts     []MovePlanContact `json:"contacts"`

@@ -56,7 +56,9 @@ type Imported struct {
 	Password string `json:"password,omitempty"`
 	// Moving: the move to this address is planned, not begun.
 	Moving bool `json:"moving,omitempty"`
-	Admin  bool `json:"admin,omitempty"`
+	// Elsewhere: its old address is at another server, which has to announce the move.
+	Elsewhere bool `json:"elsewhere,omitempty"`
+	Admin     bool `json:"admin,omitempty"`
 	// OMEMO: devices' keys were in the file. They were left out, and the owner
 	// and the contacts verify devices anew.
 	OMEMO bool `json:"omemo,omitempty"`

@@ -26,6 +26,8 @@ type TransferOfferResponse struct {
 	Code      string    `json:"code"`
 	Addresses []string  `json:"addresses"` // under which this box listens
 	Expires   time.Time `json:"expires"`
+	// Voided: an earlier code, which could have been used until now, is worth nothing any more.
+	Voided bool `json:"voided,omitempty"`
 }
 
 // TransferWithdrawRequest ends an offer.

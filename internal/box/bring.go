@@ -41,7 +41,17 @@ func (d *Daemon) MoveBring(ctx context.Context, req admin.MoveBringRequest) (res
 		return resp, toldMove(err)
 	}
 	is := admin.Migration{Kind: kindBring, Old: br.old.String(), New: br.new.String()}
-	if req.DryRun {
+	if is.Before, err = br.through(); err != nil {
+		return resp, err
+	}
+	switch {
+	case !is.Before.IsZero() && !req.DryRun:
+		is.State = admin.MigrationDone
+		resp.Migration = is
+		return resp, nil
+	case req.OldPassword == "":
+		return resp, admin.Errorf(admin.CodePassword, "the password of %s is missing", br.old)
+	case req.DryRun:
 		resp.Migration, err = br.look(ctx, is)
 		return resp, err
 	}
@@ -52,7 +62,7 @@ func (d *Daemon) MoveBring(ctx context.Context, req admin.MoveBringRequest) (res
 func (b *Box) bringing(req admin.MoveBringRequest) (*bringing, error) {
 	br := &bringing{b: b, req: req, refused: map[xmpp.JID]bool{}}
 	var err error
-	if br.old, err = b.anAddress(req.Old); err != nil {
+	if br.old, err = b.awayAddress(req.Old); err != nil {
 		return nil, err
 	}
 	if req.New == "" {
@@ -68,11 +78,23 @@ func (b *Box) bringing(req admin.MoveBringRequest) (*bringing, error) {
 	if err := b.foreign(br.old, next); err != nil {
 		return nil, err
 	}
-	if req.OldPassword == "" {
-		return nil, admin.Errorf(admin.CodeInvalid, "the password of %s is missing", br.old)
-	}
 	br.way, err = b.elsewhere(br.old, req.OldPassword, req.Server, req.DirectTLS)
 	return br, err
+}
+
+// through tells when an account came of which nothing is left that needs its old server; zero: something is.
+func (br *bringing) through() (at time.Time, err error) {
+	err = br.b.Store.View(func(tx *store.Tx) error {
+		job, ok := store.MoveJobs.Get(tx, br.new.String())
+		runs := ok && job.Old == br.old.String() && (job.State == store.MoveRunning || job.State == store.MoveDone)
+		_, importing := store.Importing(tx, br.new.String())
+		open := needsSession(tx, store.MigrationMark{Kind: kindBring, Old: br.old.String(), New: br.new.String()}) || br.b.session(tx, br.new) != nil
+		if runs && !importing && !open {
+			at = job.Steps[stepBrought]
+		}
+		return nil
+	})
+	return at, err
 }
 
 // look logs in and counts.
@@ -102,10 +124,10 @@ func (br *bringing) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !here {
-		if err := br.take(ctx); err != nil {
-			return err
-		}
+	if here {
+		t.change(func(is *admin.Migration) { is.Before = job.Steps[stepBrought] })
+	} else if err := br.take(ctx); err != nil {
+		return err
 	}
 	if job.State == "" || job.State == store.MovePlanned {
 		if err := br.announce(ctx); err != nil {

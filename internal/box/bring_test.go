@@ -142,7 +142,8 @@ func TestBring(t *testing.T) {
 		text   string
 	}{
 		"wrong password":     {func(r *admin.MoveBringRequest) { r.OldPassword = "wrong" }, admin.CodeFailed, "does not accept this password"},
-		"no password":        {func(r *admin.MoveBringRequest) { r.OldPassword = "" }, admin.CodeInvalid, "missing"},
+		"no password":        {func(r *admin.MoveBringRequest) { r.OldPassword = "" }, admin.CodePassword, "missing"},
+		"no domain":          {func(r *admin.MoveBringRequest) { r.Old, r.OldPassword = "juliet", "" }, admin.CodeInvalid, "has no domain"},
 		"no address":         {func(r *admin.MoveBringRequest) { r.Old = "@@" }, admin.CodeInvalid, "no account's address"},
 		"on this box":        {func(r *admin.MoveBringRequest) { r.Old = "juliet@home.example" }, admin.CodeInvalid, "is on this box"},
 		"to another domain":  {func(r *admin.MoveBringRequest) { r.New = "juliet@x.example" }, admin.CodeNotFound, "x.example"},
@@ -202,8 +203,9 @@ func TestBring(t *testing.T) {
 		t.Error("a password in the log")
 	}
 	// Again: it is here, and nothing is done twice.
-	if _, err := home.client().MoveBring(t.Context(), ask); err != nil {
-		t.Error(err)
+	ask.OldPassword = ""
+	if resp, err := home.client().MoveBring(t.Context(), ask); err != nil || resp.Migration.State != admin.MigrationDone || resp.Migration.Before.IsZero() {
+		t.Errorf("%+v, %v", resp, err)
 	}
 	if again := over(t, home, "juliet@home.example"); again.State != admin.MigrationDone || again.Password != "" {
 		t.Errorf("%+v, %v", again, again.Error)

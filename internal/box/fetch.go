@@ -69,7 +69,7 @@ func Fetch(ctx context.Context, cfg config.Config, req FetchRequest) (done Resto
 	waits, _ := readFetched(cfg.DataDir)
 	unlock, err := lockBox(cfg, req.Replace || waits != nil)
 	if err != nil {
-		return done, err
+		return done, tookAlready(cfg.DataDir, err)
 	}
 	defer unlock()
 	if waits, err := readFetched(cfg.DataDir); err != nil {
@@ -182,6 +182,9 @@ func receive(ctx context.Context, cfg config.Config, conn *transfer.Conn, f fetc
 	}
 	defer s.Close()
 	if done, err = unpackInto(ctx, cfg, s, filepath.Join(work, fetchedBox), false, req.Config); err != nil {
+		return done, err
+	}
+	if err := writeTaken(filepath.Join(work, fetchedBox), f); err != nil {
 		return done, err
 	}
 	if _, err := io.Copy(io.Discard, body); err != nil {

@@ -21,9 +21,10 @@ func (d *Daemon) TransferOffer(_ context.Context, req admin.TransferOfferRequest
 	}
 	d.handing.Lock()
 	busy := d.handing.busy != ""
+	resp.Voided = d.handing.offer != nil && time.Now().Before(d.handing.offer.until)
 	d.handing.Unlock()
 	if busy {
-		return resp, admin.Errorf(admin.CodeBusy, "the box is being handed over now")
+		return admin.TransferOfferResponse{}, errHandingNow()
 	}
 	d.endOffer()
 	code, until := transfer.NewCode(), time.Now().Add(offerTime)
@@ -44,6 +45,12 @@ func (d *Daemon) TransferOffer(_ context.Context, req admin.TransferOfferRequest
 	return resp, nil
 }
 
+// errHandingNow: the code is in use.
+func errHandingNow() error {
+	return admin.Errorf(admin.CodeBusy, "a new box uses the code that was shown, and this one is being handed over to it now").
+		Then("See there how it goes. Should it fail, this box serves again by itself; then try again.")
+}
+
 // TransferWithdraw implements admin.API.
 func (d *Daemon) TransferWithdraw(context.Context, admin.TransferWithdrawRequest) (resp admin.TransferWithdrawResponse, err error) {
 	s, err := d.serving()
@@ -55,7 +62,7 @@ func (d *Daemon) TransferWithdraw(context.Context, admin.TransferWithdrawRequest
 	d.handing.Unlock()
 	switch {
 	case busy:
-		return resp, admin.Errorf(admin.CodeBusy, "the box is being handed over now")
+		return resp, errHandingNow()
 	case !open:
 		return resp, admin.Errorf(admin.CodeNotFound, "there is no offer")
 	}

@@ -62,7 +62,7 @@ func (b *Box) leaving(req admin.MoveLeaveRequest) (*leaving, error) {
 	if l.old, err = b.Accounts.Parse(req.Account); err != nil {
 		return nil, err
 	}
-	if l.new, err = b.anAddress(req.New); err != nil {
+	if l.new, err = b.awayAddress(req.New); err != nil {
 		return nil, err
 	}
 	if err := b.foreign(l.new, "'pibox move start "+l.old.String()+" "+l.new.String()+"' moves it."); err != nil {

@@ -25,6 +25,8 @@ func toldMove(err error) error {
 	case errors.Is(err, moved.ErrUnverified):
 		return admin.Errorf(admin.CodeFailed, "%v: contacts' servers would not verify it, and every contact had to approve", err).
 			Then("Announce the move at the old address first ('pibox move bring' does), or add --unverified.")
+	case errors.Is(err, moved.ErrNotAsked):
+		return admin.Errorf(admin.CodeFailed, "%v", err).Then("Mend that, and try again. With --unverified the move starts all the same, and every contact has to approve.")
 	case errors.Is(err, moved.ErrHeld):
 		return admin.Errorf(admin.CodeFailed, "%v", err).Then("'pibox restore --confirm' says so.")
 	case errors.Is(err, moved.ErrMessages):
@@ -51,6 +53,15 @@ func (b *Box) anAddress(name string) (xmpp.JID, error) {
 	return j, nil
 }
 
+// awayAddress reads the address of an account at another server: a name alone would be one of this box.
+func (b *Box) awayAddress(name string) (xmpp.JID, error) {
+	if !strings.Contains(name, "@") {
+		return xmpp.JID{}, admin.Errorf(admin.CodeInvalid, "%q has no domain: the account's whole address at the other server is wanted", name).
+			Then("Such as %s@ and the domain of that server.", name)
+	}
+	return b.anAddress(name)
+}
+
 func (b *Box) twoAddresses(old, new string) (o, n xmpp.JID, err error) {
 	if o, err = b.anAddress(old); err == nil {
 		n, err = b.anAddress(new)
@@ -74,14 +85,22 @@ func (d *Daemon) MovePlan(_ context.Context, req admin.MovePlanRequest) (resp ad
 		return resp, err
 	}
 	resp.Plans = []admin.MovePlan{}
-	if !s.box.isDomain(req.Old) || !s.box.isDomain(req.New) {
+	if !s.box.isDomain(req.Old) && !s.box.isDomain(req.New) {
 		old, new, err := s.box.twoAddresses(req.Old, req.New)
+		if err == nil && !s.box.Router.IsLocal(old.Domain) {
+			err = s.box.within(old, new)
+		}
 		if err != nil {
 			return resp, err
 		}
 		p, err := s.box.Moved.Plan(old, new, nil)
-		resp.Plans = append(resp.Plans, planned(p))
+		one := planned(p)
+		one.Outside = !s.box.Router.IsLocal(new.Domain)
+		resp.Plans = append(resp.Plans, one)
 		return resp, toldMove(err)
+	}
+	if err := s.box.ownDomains(req.Old, req.New); err != nil {
+		return resp, err
 	}
 	plans, members, err := s.box.Moved.PlanFamily(req.Old, req.New)
 	for _, p := range plans {
@@ -121,31 +140,20 @@ func (d *Daemon) MoveStart(ctx context.Context, req admin.MoveStartRequest) (res
 	if err != nil {
 		return resp, err
 	}
+	if err := b.within(old, new); err != nil {
+		return resp, err
+	}
 	opt := moved.StartOptions{Unverified: req.Unverified, ThenClose: req.ThenClose}
-	switch {
-	case b.Router.IsLocal(old.Domain):
+	if b.Router.IsLocal(old.Domain) {
 		err = b.Moved.Move(old, new, opt)
-	default:
-		if err = b.planned(old, new); err == nil {
-			err = b.startFromElsewhere(ctx, new, opt)
-		}
+	} else {
+		err = b.startFromElsewhere(ctx, new, opt)
 	}
 	if err != nil {
 		return resp, toldMove(err)
 	}
 	resp.Move, err = b.move(new)
 	return resp, toldMove(err)
-}
-
-// planned tells whether a move from elsewhere is known: its contacts came by an import, or from the old server.
-func (b *Box) planned(old, new xmpp.JID) error {
-	return b.Store.View(func(tx *store.Tx) error {
-		if job, ok := store.MoveJobs.Get(tx, new.String()); !ok || job.Old != old.String() {
-			return admin.Errorf(admin.CodeNotFound, "%s is not on this box, and its contacts are not known", old).
-				Then("'pibox move bring %s %s' logs in there and brings them; 'pibox import' reads them from an export.", old, new)
-		}
-		return nil
-	})
 }
 
 // startFromElsewhere asks the old home first, where nobody knows whether it announces the move.
@@ -158,7 +166,7 @@ func (b *Box) startFromElsewhere(ctx context.Context, new xmpp.JID, opt moved.St
 	b.Moved.Verify(new, func(_ bool, err error) { verified <- err })
 	select {
 	case err := <-verified:
-		if err != nil {
+		if err != nil && (!opt.Unverified || !errors.Is(err, moved.ErrNotAsked)) {
 			return err
 		}
 	case <-ctx.Done():
@@ -171,6 +179,9 @@ func (b *Box) startFromElsewhere(ctx context.Context, new xmpp.JID, opt moved.St
 func (d *Daemon) MoveFamily(_ context.Context, req admin.MoveFamilyRequest) (resp admin.MoveFamilyResponse, err error) {
 	s, err := d.serving()
 	if err != nil {
+		return resp, err
+	}
+	if err := s.box.ownDomains(req.OldDomain, req.NewDomain); err != nil {
 		return resp, err
 	}
 	members, err := s.box.Moved.MoveFamily(req.OldDomain, req.NewDomain, moved.FamilyOptions{Merge: req.Merge, ThenClose: req.ThenClose})
@@ -216,6 +227,14 @@ func (d *Daemon) MoveStatus(_ context.Context, req admin.MoveStatusRequest) (res
 func (b *Box) jobs(new string) (all []xmpp.JID, err error) {
 	if new != "" && !b.isDomain(new) {
 		j, err := b.anAddress(new)
+		if err == nil {
+			err = b.Store.View(func(tx *store.Tx) error {
+				if !b.moves(tx, j) {
+					return b.noMove(tx, new, j)
+				}
+				return nil
+			})
+		}
 		return []xmpp.JID{j}, err
 	}
 	err = b.Store.View(func(tx *store.Tx) error {

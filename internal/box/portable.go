@@ -199,7 +199,7 @@ func (d *Daemon) Import(ctx context.Context, req admin.ImportRequest, r io.Reade
 	if closeErr := im.Close(); closeErr != nil {
 		d.log.Error("import: what is not whole is taken back at the next start", "error", closeErr)
 	}
-	resp = imported(im)
+	resp = imported(im, s.box.Router.IsLocal)
 	if err != nil {
 		return resp, importFailed(err, resp)
 	}
@@ -226,12 +226,13 @@ func (b *Box) importAddresses(req admin.ImportRequest) (only, as xmpp.JID, err e
 	return only, as, nil
 }
 
-func imported(im *portable.Importer) admin.ImportResponse {
+func imported(im *portable.Importer, ours func(domain string) bool) admin.ImportResponse {
 	resp := admin.ImportResponse{Accounts: []admin.Imported{}, Losses: lossesOf(im.Losses())}
 	for _, r := range im.Results() {
 		c := r.Counts
+		_, from, _ := strings.Cut(r.From, "@")
 		one := admin.Imported{
-			From: r.From, Address: r.To, Password: r.OneTime, Moving: r.Moving, Admin: r.Admin, OMEMO: r.OMEMO,
+			From: r.From, Address: r.To, Password: r.OneTime, Moving: r.Moving, Elsewhere: r.Moving && !ours(from), Admin: r.Admin, OMEMO: r.OMEMO,
 			Contacts: c.Contacts, Requests: c.Requests, Waiting: c.Waiting, Archived: c.Archived, Nodes: c.Nodes, Items: c.Items,
 			Private: c.Private, Blocked: c.Blocked, VCard: c.VCard, Losses: lossesOf(r.Losses),
 		}

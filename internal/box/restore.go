@@ -82,6 +82,9 @@ func Restore(ctx context.Context, cfg config.Config, in Source) (done Restored, 
 	if err := in.mayReplace(cfg.DataDir, fresh); err != nil {
 		return done, err
 	}
+	if err := forgetTaken(cfg.DataDir); err != nil {
+		return done, err
+	}
 	return done, done.install(cfg.DataDir, fresh)
 }
 

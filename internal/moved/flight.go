@@ -67,7 +67,7 @@ func (o *Outbox) again(id string) {
 
 // recall takes a stanza out of what waits on its way, and tells whether nothing of it has left the box. Should the transaction fail, it is sent again.
 func (o *Outbox) recall(st *xmpp.Stanza) (unsent bool) {
-	n := o.r.Recall(st)
+	n, _ := o.r.Recall(st)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if n > 0 {
@@ -91,7 +91,7 @@ func (o *Outbox) drop(tx *store.Tx, key string, st *xmpp.Stanza) (unsent bool) {
 	}
 	tx.OnCommit(func() {
 		if st.Type == "subscribe" { // what a transaction before this one let out meanwhile
-			o.r.Recall(st)
+			_, _ = o.r.Recall(st)
 		}
 		o.landed([]uint64{seq})
 	})

@@ -13,6 +13,8 @@ import (
 	"pibox/internal/moved"
 	"pibox/internal/store"
 	"pibox/internal/xmpp"
+
+	"mellium.im/xmpp/stanza"
 )
 
 // post is the way to another server: what it can not write waits, and comes back after a while.
@@ -63,7 +65,7 @@ func (p *post) write(st *xmpp.Stanza) {
 	}
 }
 
-func (p *post) Recall(st *xmpp.Stanza) (n int) {
+func (p *post) Recall(st *xmpp.Stanza) (n int, why *xmpp.StanzaError) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wait = slices.DeleteFunc(p.wait, func(have *xmpp.Stanza) bool {
@@ -73,7 +75,7 @@ func (p *post) Recall(st *xmpp.Stanza) (n int) {
 		}
 		return same
 	})
-	return n
+	return n, xmpp.Errorf(stanza.RemoteServerTimeout, "it is away")
 }
 
 // count tells how often a type of stanza was written.

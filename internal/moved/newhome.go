@@ -225,7 +225,12 @@ func (m *Moved) Verify(new xmpp.JID, done func(proven bool, err error)) {
 	}
 	k := claimKey{account: new, old: old, new: new}
 	m.r.Ask(m.question(k, func(reply *xmpp.Request) {
-		if !m.proves(k, reply) {
+		switch {
+		case m.proves(k, reply):
+		case reply == nil, reply.Peer == nil && !m.r.IsLocal(old.Domain):
+			done(false, refuse(ErrNotAsked, "%s could not be asked whether it announces the move: %s", old, unreachable(old.Domain, reply)))
+			return
+		default:
 			done(false, nil)
 			return
 		}

@@ -34,7 +34,7 @@ func (s *servers) Send(st *xmpp.Stanza) {
 		s.others = append(s.others, string(st.Raw))
 		return
 	case st.To.Domain == "down.example":
-		go s.r.Bounce(st, xmpp.Errorf("remote-server-not-found", ""))
+		go s.r.Bounce(st, xmpp.Errorf("remote-server-not-found", "the server of down.example can not be found: its name is not in the DNS"))
 		return
 	case st.To.Domain == "silent.example":
 		return
@@ -79,6 +79,9 @@ func TestPlan(t *testing.T) {
 		for _, c := range p.Contacts {
 			if want[c.Address] != c.Prospect || c.Why == "" {
 				t.Errorf("%s: %s, %s", c.Address, c.Prospect, c.Why)
+			}
+			if c.Address == "d@down.example" && c.Why != "the server of down.example can not be found: its name is not in the DNS" {
+				t.Error(c.Why)
 			}
 			if (c.Address == "h@verifies.example") != c.Request {
 				t.Errorf("%s: request %v", c.Address, c.Request)

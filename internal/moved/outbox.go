@@ -38,6 +38,7 @@ type laneState struct {
 	pinging bool
 	round   int // of the ping that is open
 	fails   int
+	why     string      // the other server could not be reached, in words; "" where that is not known
 	timer   *time.Timer // the next ping or, after a failure, the next attempt
 }
 
@@ -339,11 +340,36 @@ func (o *Outbox) ping(l lane) {
 		Payload: xmpp.NewXMLNS("ping", "urn:xmpp:ping").Bytes(),
 		// An error from the other server is an answer too; one of our own side, which has no peer, is not.
 		Done: func(reply *xmpp.Request) {
+			o.heard(l, reply)
 			if o.open(l, round) && (reply == nil || reply.Peer == nil || !o.answered(l, covered)) {
 				o.failed(l)
 			}
 		},
 	})
+}
+
+// heard notes why a server can not be reached.
+func (o *Outbox) heard(l lane, reply *xmpp.Request) {
+	why := ""
+	switch {
+	case reply == nil:
+		why = l.to + " does not answer"
+	case reply.Peer == nil:
+		why = ownWords(l.to, reply)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lane(l).why = why
+}
+
+// whyNot tells why a server could not be reached the last time; "" where it could, or nobody knows.
+func (o *Outbox) whyNot(from, to string) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if s := o.lanes[lane{from, to}]; s != nil {
+		return s.why
+	}
+	return ""
 }
 
 // open tells whether a ping is still waited for.

@@ -174,13 +174,13 @@ func (m *Moved) probe(old, new xmpp.JID, all []planned, found func(who xmpp.JID,
 	}
 	for domain, list := range byDomain {
 		ask(new.Host(), xmpp.JID{Domain: domain}, func(reply *xmpp.Request) {
-			why := unreachable(reply)
+			why := unreachable(domain, reply)
 			verifies := announces(reply)
 			for _, c := range list {
 				plain := c.c.Ask || !c.c.Sub.To() || c.who.Local == ""
 				switch {
 				case why != "":
-					tell(c, Unreachable, domain+" "+why)
+					tell(c, Unreachable, why)
 				case plain:
 				case verifies:
 					tell(c, WillFollow, domain+" announces that it verifies moves")
@@ -211,15 +211,25 @@ func (m *Moved) foreseeAccount(c planned, reply *xmpp.Request, tell func(c plann
 }
 
 // unreachable says why a server did not answer; what our own side says has no peer.
-func unreachable(reply *xmpp.Request) string {
+func unreachable(domain string, reply *xmpp.Request) string {
 	switch {
 	case reply == nil:
-		return "did not answer within " + probeTimeout.String()
+		return domain + " did not answer within " + probeTimeout.String()
 	case reply.Peer == nil:
-		condition, _ := errorOf(reply.Node())
-		return "can not be reached now: " + condition
+		return ownWords(domain, reply)
 	}
 	return ""
+}
+
+// ownWords are those in which our own side says that it could not reach a server.
+func ownWords(domain string, reply *xmpp.Request) string {
+	if e := reply.Node().Child(xmpp.NSClient, "error"); e != nil {
+		if text := e.Child(xmpp.NSStanzas, "text"); text != nil && text.Text != "" {
+			return text.Text
+		}
+	}
+	condition, _ := errorOf(reply.Node())
+	return domain + " can not be reached: " + condition
 }
 
 func announces(reply *xmpp.Request) bool {

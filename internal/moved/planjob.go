@@ -15,6 +15,7 @@ var (
 	ErrExists     = errors.New("there is an account at the new address")
 	ErrNoJob      = errors.New("there is no such move")
 	ErrNotReady   = errors.New("the move can not begin")
+	ErrNotAsked   = errors.New("the old home could not be asked")
 	ErrUnverified = errors.New("it is not known that the old address announces the move")
 	ErrHeld       = errors.New("the box is held")
 	ErrMessages   = errors.New("messages would be lost")

@@ -107,11 +107,13 @@ func (m *Moved) describe(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.
 		since, unsent := outbox[who.String()]
 		switch {
 		case unsent && time.Since(since) > reachable:
-			e.State, e.Since, e.Detail = ContactUnreachable, since, who.Domain+" could not be reached; it is tried again for 60 days"
+			e.State, e.Since = ContactUnreachable, since
+			e.Detail = cmp.Or(m.whyNot(job, who), who.Domain+" could not be reached") + "; it is tried again for 60 days"
 		case unsent:
-			e.State = ContactSending
+			e.State, e.Detail = ContactSending, m.whyNot(job, who)
 		case store.Claims.Has(tx, store.Key(who.String(), job.New)):
 			e.State = ContactVerifying
+		case job.Outside && c.Failure != "":
 		case who.Local == "":
 			e.Detail = "a service: you may have to register there anew"
 		default:
@@ -124,6 +126,9 @@ func (m *Moved) describe(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.
 		e.Detail = "told in a message from the old address; whether he adds the new one is up to him"
 	case store.StepToTell:
 		e.Detail = "he only sees you: tell him in a message from the old address"
+		if c.Failure != "" {
+			e.Detail += "; the last one did not arrive: " + c.Failure
+		}
 	case store.StepMoved:
 		e.Detail = "moved to " + c.Address + " himself"
 	case store.StepFollowed:
@@ -131,6 +136,12 @@ func (m *Moved) describe(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.
 			e.Detail = "as " + c.Member
 		}
 	}
+}
+
+// whyNot tells why a contact's server could not be reached the last time.
+func (m *Moved) whyNot(job store.MoveJob, who xmpp.JID) string {
+	_, from, _ := strings.Cut(job.New, "@")
+	return m.outbox.whyNot(from, who.Domain)
 }
 
 // ContactsMoved gives the addresses that contacts of a job moved to, for whom the job holds only the old one.

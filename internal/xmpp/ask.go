@@ -3,8 +3,6 @@ package xmpp
 import (
 	"sync"
 	"time"
-
-	"mellium.im/xmpp/stanza"
 )
 
 // Ask is a question of the box to somebody: an IQ request.
@@ -51,11 +49,11 @@ func (r *Router) Ask(a Ask) {
 
 // late is what is known of a question whose time ran out. One that still waits to leave is not asked any more: nobody would hear the answer.
 func (r *Router) late(st *Stanza) *Request {
-	if r.Recall(st) == 0 {
+	unsent, why := r.Recall(st)
+	if unsent == 0 {
 		return nil
 	}
-	e := Errorf(stanza.RemoteServerTimeout, "no connection to %s could be made", st.To.Domain)
-	return &Request{Stanza: st.Failure(e), Router: r}
+	return &Request{Stanza: st.Failure(why), Router: r}
 }
 
 func (a *asks) take(k askKey) *ask {

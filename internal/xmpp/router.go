@@ -90,8 +90,8 @@ type Remote interface{ Send(st *Stanza) }
 type RecallingRemote interface {
 	Remote
 	// Recall takes the copies of a stanza that is not stored out of what waits; they do not come back. It tells how many there were of which nothing
-	// has left the box. It never blocks, and may be called within a transaction.
-	Recall(st *Stanza) int
+	// has left the box, and why. It never blocks, and may be called within a transaction.
+	Recall(st *Stanza) (unsent int, why *StanzaError)
 }
 
 // DurableRemote is a Remote that gets stored stanzas (Stanza.Seq) to other servers across links and runs.
@@ -182,11 +182,11 @@ func (r *Router) SetRemote(rm Remote) { r.remote = rm }
 func (r *Router) Remote() Remote { return r.remote }
 
 // Recall takes back what was sent to another server and is not written yet; see RecallingRemote.
-func (r *Router) Recall(st *Stanza) int {
+func (r *Router) Recall(st *Stanza) (unsent int, why *StanzaError) {
 	if rm, ok := r.remote.(RecallingRemote); ok {
 		return rm.Recall(st)
 	}
-	return 0
+	return 0, nil
 }
 
 // Domains are the domains of this box; the first is the main one.

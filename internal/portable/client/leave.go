@@ -111,7 +111,7 @@ func (m *Mover) heard(ctx context.Context, el *frame.Element) {
 		m.denied[from.Bare()] = true
 	case el.Attr("type") == "error":
 		if r, ok := refusal(el.Node()).(*Refusal); ok {
-			m.bounced[from.Bare()] = bounce{why: "it came back (" + r.Condition + ")", away: away(r)}
+			m.bounced[from.Bare()] = bounce{why: r.words("it came back"), away: away(r)}
 		}
 	}
 }

@@ -26,6 +26,22 @@ func away(r *Refusal) bool {
 	return r.Condition == "remote-server-not-found" || r.Condition == "remote-server-timeout"
 }
 
+// words tell a person why something did not reach a contact, as the account's own server says.
+func (r *Refusal) words(what string) string {
+	switch r.Condition {
+	case "remote-server-not-found":
+		what = "his server can not be found"
+	case "remote-server-timeout":
+		what = "his server can not be reached"
+	default:
+		what += " (" + r.Condition + ")"
+	}
+	if r.Text != "" {
+		what += ": " + quoted(r.Text)
+	}
+	return what
+}
+
 // probe asks the server of everybody who was asked. It is the only sign that a request arrived, for there is no answer to one until a person gives it
 // (RFC 6121 §3.1.3): what goes to one server stays in order (RFC 6120 §10.1), so an answer to what was sent behind it tells.
 func (m *Mover) probe(ctx context.Context) error {
@@ -52,7 +68,7 @@ func (m *Mover) probe(ctx context.Context) error {
 func (s *Session) probe(ctx context.Context, server xmpp.JID, got func(reach)) error {
 	return s.askLater(ctx, query{typ: "get", to: server, raw: xmpp.NewXMLNS("query", nsInfo).Bytes()}, func(_ *frame.Node, err error) {
 		if r, ok := err.(*Refusal); ok {
-			got(reach{why: "his server can not be asked (" + r.Condition + ")", away: away(r)})
+			got(reach{why: r.words("his server can not be asked"), away: away(r)})
 			return
 		}
 		got(reach{answered: true})

@@ -38,7 +38,7 @@ func (s *Session) Say(ctx context.Context, all []Message) (back map[xmpp.JID]Not
 		if to, ok := mine[el.Attr("id")]; err == nil && ok && el.Attr("type") == "error" && from.Bare() == to {
 			bounced[to] = bounce{why: "it came back"}
 			if r, ok := refusal(el.Node()).(*Refusal); ok {
-				bounced[to] = bounce{why: "it came back (" + r.Condition + ")", away: away(r)}
+				bounced[to] = bounce{why: r.words("it came back"), away: away(r)}
 			}
 		}
 		return nil

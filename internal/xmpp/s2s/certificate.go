@@ -55,8 +55,13 @@ func verifyCertificate(chain []*x509.Certificate, domain string, roots *x509.Cer
 	if slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return !constrained(c[1:]) }) && other.name(domain, ascii) {
 		return nil
 	}
-	return fmt.Errorf("the certificate is not for %s", domain)
+	return &wrongName{domain}
 }
+
+// wrongName: a certificate that is trusted proves something else.
+type wrongName struct{ domain string }
+
+func (e *wrongName) Error() string { return "the certificate is not for " + e.domain }
 
 func (o otherName) name(domain, ascii string) bool {
 	for _, n := range o.srv {

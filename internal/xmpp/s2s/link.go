@@ -74,9 +74,9 @@ func (f *failure) stanzaError(domain string) *xmpp.StanzaError {
 		return xmpp.Errorf(stanza.RemoteServerTimeout, "%s did not take it in time", domain)
 	}
 	if f.condition == stanza.RemoteServerNotFound {
-		return xmpp.Errorf(f.condition, "the server of %s can not be found", domain)
+		return xmpp.Errorf(f.condition, "the server of %s can not be found: %s", domain, f.words())
 	}
-	return xmpp.Errorf(f.condition, "no connection to %s could be made", domain)
+	return xmpp.Errorf(f.condition, "no connection to %s could be made: %s", domain, f.words())
 }
 
 // makeRoom tells whether there may be one more link. Of as many as there may be, the one that is unused for longest goes: nobody can shut others out

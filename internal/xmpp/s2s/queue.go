@@ -97,12 +97,12 @@ func (s *Server) enqueue(p pair, st *xmpp.Stanza) *xmpp.StanzaError {
 }
 
 // Recall implements [xmpp.RecallingRemote].
-func (s *Server) Recall(st *xmpp.Stanza) (unsent int) {
+func (s *Server) Recall(st *xmpp.Stanza) (unsent int, why *xmpp.StanzaError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.links[pair{st.From.Domain, st.To.Domain}]
 	if l == nil {
-		return 0
+		return 0, nil
 	}
 	back := s.drain(l, func(it item) *xmpp.StanzaError {
 		if q := it.st; it.stored() || q.Kind != st.Kind || q.ID != st.ID || q.Type != st.Type || q.From != st.From || q.To != st.To {
@@ -116,7 +116,7 @@ func (s *Server) Recall(st *xmpp.Stanza) (unsent int) {
 		}
 	}
 	s.rest(l)
-	return unsent
+	return unsent, l.failure.stanzaError(l.pair.remote)
 }
 
 func tooMany() *xmpp.StanzaError {
