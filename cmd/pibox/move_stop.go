@@ -92,6 +92,9 @@ func (a *app) tellUndone(s admin.MoveStopped) {
 		fmt.Fprintf(a.out, "  These followed already and hold %s: %s.\n", s.New, strings.Join(s.Followed, ", "))
 	}
 	switch {
+	case s.Unnoted:
+		fmt.Fprintf(a.out, "  At %s nothing was taken back: this move was begun by an earlier version of pibox, which did not note what it did there. Remove these from the contact list there, which withdraws what they were asked; who was there before the move may stay: %s.\n",
+			s.New, strings.Join(s.There, ", "))
 	case s.TakenThere == nil && len(s.There) > 0:
 		fmt.Fprintf(a.out, "  This box can not take back what was done at %s without its password (--there): remove these from the contact list there, which withdraws what they were asked: %s.\n",
 			s.New, strings.Join(s.There, ", "))

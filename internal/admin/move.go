@@ -160,6 +160,8 @@ type MoveStopped struct {
 	There []string `json:"there,omitempty"`
 	// TakenThere, where the password was given: from whom that was taken back. There then are those who follow the new address, or whom its server keeps.
 	TakenThere []string `json:"taken_there,omitempty"`
+	// Unnoted: an earlier version told these contacts (There), and did not note what it did at the new account. Nothing was taken back there.
+	Unnoted bool `json:"unnoted,omitempty"`
 }
 
 // MoveCloseRequest closes an old account of this box, or those of a family at the domain Old: only the forwarding address is left.

@@ -86,6 +86,7 @@ func TestLeaveUndone(t *testing.T) {
 	if l := list(); strings.Count(l, "<item") != 5 || strings.Count(l, "ask='subscribe'") != 2 || strings.Count(l, "approved='true'") != 3 {
 		t.Fatal(l)
 	}
+	noted(t, home, "julia@away.example", true)
 	req := admin.MoveUndoRequest{New: "julia@away.example", Password: "wrong", Server: address, DirectTLS: true}
 	if resp, err := home.client().MoveUndo(t.Context(), req); err == nil {
 		t.Errorf("%+v", resp)
@@ -104,8 +105,31 @@ func TestLeaveUndone(t *testing.T) {
 			t.Error(l)
 		}
 	}
+	// An earlier version noted nothing of what it did: that is said, with the names.
+	noted(t, home, "julia@away.example", false)
+	if resp, err := home.client().MoveUndo(t.Context(), req); err != nil || len(resp.Undone) != 1 || !resp.Undone[0].Unnoted || len(resp.Undone[0].There) != 5 {
+		t.Errorf("%+v, %v", resp, err)
+	}
 	if u, err := home.client().UserGet(t.Context(), admin.UserGetRequest{User: "juliet"}); err != nil || u.User.State != admin.UserActive {
 		t.Errorf("%+v, %v", u, err)
+	}
+}
+
+// noted wants a job to be marked as one that notes what it does, or makes it one of before.
+func noted(t *testing.T, d *daemon, new string, want bool) {
+	t.Helper()
+	if err := d.daemon.running().box.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+		job, _ := store.MoveJobs.Get(tx, new)
+		if want && job.Steps[stepNoted].IsZero() {
+			t.Error("it does not note what it does")
+		}
+		if !want {
+			delete(job.Steps, stepNoted)
+			store.MoveJobs.Put(tx, new, job)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 

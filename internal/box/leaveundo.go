@@ -14,9 +14,15 @@ import (
 // undoTime bounds what is done at the other server.
 const undoTime = 5 * time.Minute
 
+// stepNoted marks a job whose sessions note for each contact what they do at the new account; those of earlier versions did not.
+const stepNoted = "noted"
+
 // intend notes what is about to be done at the new account for each contact, before it is done: what is not the move's is never taken back.
 func (l *leaving) intend(m *client.Mover, all []client.Contact) error {
 	return l.b.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+		if job, ok := store.MoveJobs.Get(tx, l.new.String()); ok && job.Steps[stepNoted].IsZero() && len(entered(tx, job.New)) == 0 {
+			markStep(tx, job, stepNoted)
+		}
 		for _, c := range all {
 			key := store.Key(l.new.String(), c.JID)
 			now, ok := store.MoveContacts.Get(tx, key)
@@ -29,6 +35,16 @@ func (l *leaving) intend(m *client.Mover, all []client.Contact) error {
 		}
 		return nil
 	})
+}
+
+// entered are the contacts whom a session put on the list of the new account, and who have not followed.
+func entered(tx *store.Tx, new string) (all []string) {
+	for key, c := range store.MoveContacts.All(tx, new) {
+		if c.Entered && c.Step != store.StepFollowed {
+			all = append(all, strings.TrimPrefix(key, store.Key(new, "")))
+		}
+	}
+	return all
 }
 
 // undoLeave takes a move to another server back there, too. The login comes first: nothing is retracted that can not go on. What is left, should the
@@ -68,7 +84,9 @@ func (b *Box) undoLeave(ctx context.Context, req admin.MoveUndoRequest) (resp ad
 			return resp, migrationError(ctx.Err())
 		}
 	}
-	one.There, one.TakenThere, err = b.takeBack(ctx, s, new)
+	if one.There, one.TakenThere, err = b.takeBack(ctx, s, new); err == nil {
+		err = b.unnoted(new, &one)
+	}
 	resp.Undone = []admin.MoveStopped{one}
 	if err != nil {
 		return resp, migrationError(err)
@@ -125,4 +143,15 @@ func (b *Box) takeBack(ctx context.Context, s *client.Session, new xmpp.JID) (le
 		return nil
 	})
 	return left, taken, err
+}
+
+// unnoted names those of whom an earlier version did not note what it did at the new account: what was there before is not known, so nothing is taken back.
+func (b *Box) unnoted(new xmpp.JID, one *admin.MoveStopped) error {
+	return b.Store.View(func(tx *store.Tx) error {
+		job, _ := store.MoveJobs.Get(tx, new.String())
+		if all := entered(tx, job.New); job.Steps[stepNoted].IsZero() && len(one.TakenThere) == 0 && len(all) > 0 {
+			one.Unnoted, one.There = true, all
+		}
+		return nil
+	})
 }

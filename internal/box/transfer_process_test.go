@@ -192,6 +192,9 @@ func (h *house) moved() {
 	}
 	h.await("the old box is closed", closed)
 	h.start(h.new)
+	if t, ok := h.taken(); !ok || t.From == "" || t.At.IsZero() {
+		h.t.Errorf("whoever repeats the command is not told that it is done: %+v", t)
+	}
 	users, err := h.new.Admin().UserList(h.t.Context(), admin.UserListRequest{})
 	if err != nil || len(users.Users) != 2 {
 		h.t.Errorf("%+v %v", users, err)
@@ -227,17 +230,42 @@ func (h *house) stayed() {
 	if isThere(StorePath(cfg)) || isThere(filepath.Join(cfg.DataDir, installFolder)) || FetchWaits(cfg) {
 		h.t.Error("there is something on the new box")
 	}
+	if _, taken := h.taken(); taken {
+		h.t.Error("the new box says that it took the old one's place")
+	}
+}
+
+func (h *house) taken() (Taken, bool) {
+	code, err := transfer.ParseCode(h.code)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return TakenBy(h.config(h.new), code)
 }
 
 func TestTransfer(t *testing.T) {
 	h := newHouse(t)
+	first := h.code
+	offer, err := h.old.Admin().TransferOffer(t.Context(), admin.TransferOfferRequest{Listen: h.address})
+	if err != nil || !offer.Voided {
+		t.Fatalf("%+v, %v", offer, err)
+	}
+	if said, err := h.fetch(h.address); err == nil || !strings.Contains(said, "does not have this code") {
+		t.Error("the first code is not void", err, said)
+	}
+	if h.code = offer.Code; h.code == first {
+		t.Error("the same code")
+	}
 	said, err := h.fetch(h.address)
 	if err != nil {
 		t.Fatal(err, said)
 	}
 	h.moved()
-	// Its owner's word is above all.
 	h.new.Stop()
+	if said, err := h.fetch(h.address); err == nil || !strings.Contains(said, "took the place of the one at "+h.address+" already, on 20") {
+		t.Error(err, said)
+	}
+	// Its owner's word is above all.
 	if _, err := h.old.Admin().TransferReopen(t.Context(), admin.TransferReopenRequest{}); err != nil {
 		t.Fatal(err)
 	}

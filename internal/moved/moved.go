@@ -39,6 +39,8 @@ type Roster interface {
 	Remove(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID)
 	// Forget ends a request that awaits the account's answer; nobody is told.
 	Forget(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID)
+	// Deny denies a request that awaits the account's answer, and tells the contact; without one it does nothing.
+	Deny(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID)
 	// InboundRequest does what RFC 6121 §3.1.3 does with a subscription request.
 	InboundRequest(tx *store.Tx, out *xmpp.Out, rq *xmpp.Request) error
 }

@@ -1,6 +1,7 @@
 package moved
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -53,6 +54,20 @@ func (m *Moved) approvedCarried(tx *store.Tx, out *xmpp.Out, account, contact xm
 	}
 	if err := m.tellByOld(tx, out, job, account, contact); err != nil {
 		m.opt.Log.Error("moved: telling a contact", "error", err)
+	}
+}
+
+// deniedCarried: the owner denied, at the new address, a request that was made to the old one. What ends it for who asked is the denial of the address that
+// he asked (RFC 6121 §3.2.3): that of the new one means nothing to his server. Where the old address is elsewhere, nobody here can send it.
+func (m *Moved) deniedCarried(tx *store.Tx, out *xmpp.Out, account, contact xmpp.JID) {
+	job, ok := store.MoveJobs.Get(tx, account.String())
+	c, _ := store.MoveContacts.Get(tx, store.Key(account.String(), contact.String()))
+	if !ok || !c.Carried || !store.Accounts.Has(tx, account.String()) {
+		return
+	}
+	old, err := xmpp.ParseJID(cmp.Or(c.Claim, job.Old))
+	if acc, there := store.Accounts.Get(tx, old.String()); err == nil && there && acc.Closed == nil && m.r.IsLocal(old.Domain) {
+		m.needs.Roster.Deny(tx, out, old, contact)
 	}
 }
 

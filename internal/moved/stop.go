@@ -113,6 +113,8 @@ func (m *Moved) Undo(new xmpp.JID) (did Cancelled, err error) {
 // takeBack leaves of a contact only what was there before the job.
 func (m *Moved) takeBack(tx *store.Tx, out *xmpp.Out, new, who xmpp.JID, c store.MoveContact) {
 	if c.Carried {
+		c.Carried = false // what is taken back is no denial
+		store.MoveContacts.Put(tx, store.Key(new.String(), who.String()), c)
 		if p, ok := store.Pending.Get(tx, store.Key(new.String(), who.String())); ok && !p.Verifying {
 			m.needs.Roster.Forget(tx, out, new, who)
 		}

@@ -215,6 +215,9 @@ func (m *Moved) ContactChanged(tx *store.Tx, out *xmpp.Out, account, contact xmp
 		store.Claims.Delete(tx, k)
 	}
 	m.outbox.supersede(tx, account, contact, now)
+	if withdrawn && !byContact && !now.Sub.From() {
+		m.deniedCarried(tx, out, account, contact)
+	}
 	m.progressed(tx, out, account, contact, was, now, byContact)
 	m.lateContact(tx, out, account, contact, now)
 }

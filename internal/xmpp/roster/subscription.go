@@ -61,6 +61,13 @@ func (ro *Roster) Approve(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID) er
 	return ro.approve(tx, out, subscription("subscribed", pushID(), account, who), load(tx, account, who))
 }
 
+// Deny denies a request that awaits an account's answer, as its client does with "unsubscribed". Without one that is shown it does nothing.
+func (ro *Roster) Deny(tx *store.Tx, out *xmpp.Out, account, who xmpp.JID) {
+	if old := load(tx, account, who); old.pending && !old.hidden {
+		ro.cancel(tx, out, subscription("unsubscribed", pushID(), account, who), old)
+	}
+}
+
 // grant is the state after an approval. A pre-approval is used up by it.
 func (c *contact) grant() {
 	c.setFrom(true)
