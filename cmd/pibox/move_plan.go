@@ -87,7 +87,7 @@ func (a *app) printPlan(p admin.MovePlan) error {
 	}
 	var sum []string
 	for _, what := range slices.Sorted(maps.Keys(count)) {
-		sum = append(sum, fmt.Sprintf("%d %s", count[what], prospect(what)))
+		sum = append(sum, fmt.Sprintf("%d %s", count[what], prospect(what, count[what])))
 	}
 	if len(sum) > 0 {
 		fmt.Fprintf(a.out, "  %s.\n", strings.Join(sum, ", "))
@@ -100,21 +100,25 @@ func archiveStays(old, new string) string {
 	return fmt.Sprintf("The messages of %s stay there: some were imported, and are older than messages of %s that came before. 'pibox export %s' saves them.", old, new, old)
 }
 
-// prospect is a word of a plan as a person says it of several.
-func prospect(what string) string {
+// prospect is a word of a plan as a person says it of so many.
+func prospect(what string, n int) string {
+	one, several := what, what
 	switch what {
 	case "follows":
-		return "will follow by themselves"
+		one, several = "will follow without being asked", "will follow without being asked"
 	case "approves":
-		return "must approve"
+		one, several = "must approve", "must approve"
 	case "adds":
-		return "are told by a message"
+		one, several = "is told by a message", "are told by a message"
 	case "unreachable":
-		return "can not be reached now (tried for 60 days)"
+		one, several = "can not be reached now (tried for 60 days)", "can not be reached now (tried for 60 days)"
 	case "moved":
-		return "moved themselves"
+		one, several = "has moved, too", "have moved, too"
 	case "kept":
-		return "come along without a question"
+		one, several = "comes along without a question", "come along without a question"
 	}
-	return what
+	if n == 1 {
+		return one
+	}
+	return several
 }

@@ -33,6 +33,9 @@ func (s *servers) Send(st *xmpp.Stanza) {
 	case !st.HasChild("http://jabber.org/protocol/disco#info", "query"):
 		s.others = append(s.others, string(st.Raw))
 		return
+	case !s.r.IsLocal(st.From.Domain):
+		s.others = append(s.others, string(st.Raw))
+		return
 	case st.To.Domain == "down.example":
 		go s.r.Bounce(st, xmpp.Errorf("remote-server-not-found", "the server of down.example can not be found: its name is not in the DNS"))
 		return
@@ -90,6 +93,9 @@ func TestPlan(t *testing.T) {
 		}
 		if len(want) > 0 || !p.Announced || p.Exists {
 			t.Errorf("missing: %v; %+v", want, p)
+		}
+		if p, err := b.Moved.Plan(xmpp.MustJID("juliet@old.example"), xmpp.MustJID("juliet@away.example"), nil); err != nil || len(p.Contacts) != 13 {
+			t.Errorf("%+v, %v", p, err)
 		}
 		if len(w.others) > 0 {
 			t.Errorf("a plan sent %s", strings.Join(w.others, "\n"))

@@ -172,8 +172,12 @@ func (m *Moved) probe(old, new xmpp.JID, all []planned, found func(who xmpp.JID,
 		defer mu.Unlock()
 		found(c.who, what, why)
 	}
+	from := new.Host()
+	if !m.r.IsLocal(from.Domain) { // the account leaves the box
+		from = old.Host()
+	}
 	for domain, list := range byDomain {
-		ask(new.Host(), xmpp.JID{Domain: domain}, func(reply *xmpp.Request) {
+		ask(from, xmpp.JID{Domain: domain}, func(reply *xmpp.Request) {
 			why := unreachable(domain, reply)
 			verifies := announces(reply)
 			for _, c := range list {

@@ -86,8 +86,13 @@ func (t *stream) askByDialback() error {
 	case d.typ == "invalid":
 		return &failure{stanza.InternalServerError, true, errors.New("the server says that our dialback key is not ours")}
 	}
-	return &failure{stanza.RemoteServerTimeout, true, errors.New("dialback failed: " + d.cause)}
+	return &failure{stanza.RemoteServerTimeout, true, &dialbackError{d.cause}}
 }
+
+// dialbackError is the condition with which a server refuses our dialback. We ask by it only where our certificate does not serve.
+type dialbackError struct{ condition string }
+
+func (e *dialbackError) Error() string { return "dialback failed: " + e.condition }
 
 // exchangeDialback sends a request and reads until its answer comes. An answer to anything else is an attack (XEP-0220 §3.1).
 func (t *stream) exchangeDialback(request dialback) (dialback, error) {

@@ -71,7 +71,7 @@ func asFailure(err error) *failure {
 
 func (f *failure) stanzaError(domain string) *xmpp.StanzaError {
 	if f == nil {
-		return xmpp.Errorf(stanza.RemoteServerTimeout, "%s did not take it in time", domain)
+		return xmpp.Errorf(stanza.RemoteServerTimeout, "%s did not answer in time", domain)
 	}
 	if f.condition == stanza.RemoteServerNotFound {
 		return xmpp.Errorf(f.condition, "the server of %s can not be found: %s", domain, f.words())

@@ -30,7 +30,7 @@ func wordsOfDNS(err error) string {
 	case !errors.As(err, &le):
 		return ""
 	case le.notFound:
-		return "its name is not in the DNS"
+		return "its name is not in the DNS, and no s2s.route in the configuration leads there"
 	}
 	return "its name could not be looked up in the DNS"
 }
@@ -52,10 +52,14 @@ func wordsOfCertificate(err error) string {
 	return ""
 }
 
+// refuses: its owner can mend that, or ours by another certificate.
+const refuses = "its server does not trust the certificate of this box"
+
 // wordsOfPeer tell of a server that answered.
 func wordsOfPeer(err error) string {
 	var pe *peerError
 	var sf *saslFailure
+	var de *dialbackError
 	var se *xmpp.StreamError
 	var fe *frame.Error
 	var alert tls.AlertError
@@ -67,9 +71,11 @@ func wordsOfPeer(err error) string {
 	case errors.As(err, &pe):
 		return "its server ended the stream (" + pe.condition + ")"
 	case errors.Is(err, errNoExternal):
-		return "its server does not accept the certificate of this box"
+		return refuses
 	case errors.As(err, &sf):
-		return "its server does not accept the certificate of this box (" + sf.condition + ")"
+		return refuses + " (" + sf.condition + ")"
+	case errors.As(err, &de):
+		return refuses + ", nor dialback (" + de.condition + ")"
 	case errors.As(err, &alert), errors.As(err, &op) && op.Op == "remote error":
 		return "its server refuses to agree on TLS"
 	case errors.As(err, &record):
