@@ -2,6 +2,7 @@ package box
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -68,13 +69,33 @@ func (b *Box) leaving(req admin.MoveLeaveRequest) (*leaving, error) {
 	if err := b.foreign(l.new, "'pibox move start "+l.old.String()+" "+l.new.String()+"' moves it."); err != nil {
 		return nil, err
 	}
+	if err := l.notMoved(); err != nil {
+		return nil, err
+	}
 	l.way, err = b.elsewhere(l.new, req.Password, req.Server, req.DirectTLS)
 	return l, err
 }
 
-// plan notes the move with the contacts as they are now, and announces it. What was planned before stays.
+// notMoved refuses an account that announced another move: it leaves from its new address, if that is here.
+func (l *leaving) notMoved() error {
+	return l.b.Store.View(func(tx *store.Tx) error {
+		mv, ok := store.Moves.Get(tx, l.old.String())
+		if !ok || mv.To == l.new.String() {
+			return nil
+		}
+		err := admin.Errorf(admin.CodeInvalid, "%s moved to %s already", l.old, mv.To)
+		if !store.Accounts.Has(tx, mv.To) {
+			return err.Then("'pibox move undo %s' takes that back.", mv.To)
+		}
+		return err.Then("It leaves from there: 'pibox move leave %s %s'.", mv.To, l.new)
+	})
+}
+
+// plan notes the move with the contacts as they are now, and announces it. What was planned before stays; what can not begin is not left planned.
 func (l *leaving) plan() error {
+	made := false
 	err := l.b.Router.Update(func(tx *store.Tx, _ *xmpp.Out) error {
+		made = false
 		if job, ok := store.MoveJobs.Get(tx, l.new.String()); ok && job.Old == l.old.String() && job.State != store.MoveUndone && job.State != store.MoveDone {
 			return nil
 		}
@@ -84,6 +105,7 @@ func (l *leaving) plan() error {
 		if err := moved.PlanJob(tx, store.MoveJob{Old: l.old.String(), New: l.new.String(), Outside: true}); err != nil {
 			return err
 		}
+		made = true
 		for key, item := range store.Roster.All(tx, l.old.String()) {
 			who, err := xmpp.ParseJID(strings.TrimPrefix(key, store.Key(l.old.String(), "")))
 			if err != nil || item.Removed || who == l.new {
@@ -99,7 +121,11 @@ func (l *leaving) plan() error {
 	if err != nil {
 		return err
 	}
-	return l.b.Moved.StartJob(l.new, moved.StartOptions{})
+	if err = l.b.Moved.StartJob(l.new, moved.StartOptions{}); err != nil && made {
+		_, dropped := l.b.Moved.Cancel(l.new)
+		err = errors.Join(err, dropped)
+	}
+	return err
 }
 
 func (l *leaving) run(ctx context.Context, t *migration) error {
@@ -119,7 +145,7 @@ func (l *leaving) all(ctx context.Context) error {
 		return err
 	}
 	if err := l.plan(); err != nil {
-		return err
+		return l.notBegun(err)
 	}
 	l.t.part("building up the new account")
 	if err := l.build(ctx); err != nil {
@@ -133,6 +159,15 @@ func (l *leaving) all(ctx context.Context) error {
 		return err
 	}
 	return l.repeat(ctx)
+}
+
+// notBegun forgets the mark of a migration of which nothing was begun.
+func (l *leaving) notBegun(why error) error {
+	job, err := l.job()
+	if err == nil && job.Old != l.old.String() {
+		_, _, err = l.b.forget(l.new)
+	}
+	return errors.Join(why, err)
 }
 
 // stepBuilt marks a job whose new account, at another server, was given the contents.

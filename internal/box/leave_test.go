@@ -2,6 +2,7 @@ package box
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -283,4 +284,48 @@ func TestBringTells(t *testing.T) {
 		t.Fatal(err)
 	}
 	over(t, home, "juliet@home.example")
+}
+
+// Who moved already leaves from the new address; what is refused leaves nothing behind.
+func TestLeaveRefused(t *testing.T) {
+	away, address, authority := elsewhere(t, "away.example")
+	const password = "wherefore-art"
+	addUser(t, away, "julia", password)
+	home := serve(t, t.TempDir(), 0, func(c *config.Config) {
+		c.Domains = []string{"home.example", "new.example"}
+		c.S2S.SystemRoot, c.S2S.Trust = false, []string{authority}
+	})
+	home.hears("READY=1")
+	addUser(t, home, "juliet", password)
+	addUser(t, home, "paris", password)
+	if _, err := home.client().MoveStart(t.Context(), admin.MoveStartRequest{Old: "juliet", New: "juliet@new.example"}); err != nil {
+		t.Fatal(err)
+	}
+	moves := func() []admin.Move {
+		mv, err := home.client().MoveStatus(t.Context(), admin.MoveStatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mv.Moves
+	}
+	ask := admin.MoveLeaveRequest{Account: "juliet", New: "julia@away.example", Password: password, Server: address, DirectTLS: true}
+	var known *admin.Error
+	if _, err := home.client().MoveLeave(t.Context(), ask); !errors.As(err, &known) || !strings.Contains(known.Next, "pibox move leave juliet@new.example julia@away.example") {
+		t.Errorf("%+v", err)
+	}
+	ask.Account = "nobody"
+	if _, err := home.client().MoveLeave(t.Context(), ask); err == nil {
+		t.Error("nobody leaves")
+	}
+	if all := moves(); len(all) != 1 {
+		t.Errorf("%+v", all)
+	}
+	ask.Account = "paris"
+	if _, err := home.client().MoveLeave(t.Context(), ask); err != nil {
+		t.Fatal(err)
+	}
+	over(t, home, ask.New)
+	if all := moves(); len(all) != 2 {
+		t.Errorf("%+v", all)
+	}
 }

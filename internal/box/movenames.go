@@ -21,7 +21,7 @@ func (b *Box) moves(tx *store.Tx, new xmpp.JID) bool {
 	return marked || store.MoveJobs.Has(tx, new.String()) || b.migrations.get(new) != nil
 }
 
-// noMove is the error for a name of which no move is known: "" where the name is no address, because it is misspelt.
+// noMove is the error for a name of which no move is known, with what there is: it may be misspelt, or that of the other end.
 func (b *Box) noMove(tx *store.Tx, name string, new xmpp.JID) error {
 	domains := b.Router.Domains()
 	err := admin.Errorf(admin.CodeNotFound, "there is no move to %s", new)
@@ -29,11 +29,15 @@ func (b *Box) noMove(tx *store.Tx, name string, new xmpp.JID) error {
 		err = admin.Errorf(admin.CodeNotFound, "%s is no domain of this box, and no member who moves", name)
 	}
 	var to []string
+	from := ""
 	for key, job := range store.MoveJobs.All(tx) {
-		if job.Old == new.String() {
-			return admin.Errorf(admin.CodeNotFound, "%s is the old address of a move to %s", new, key).Then("The new one names it: %s.", key)
+		if job.Old == new.String() && (from == "" || job.State != store.MoveUndone) {
+			from = key
 		}
 		to = append(to, key)
+	}
+	if from != "" {
+		return admin.Errorf(admin.CodeNotFound, "%s is the old address of a move", new).Then("Name it by the new one: %s.", from)
 	}
 	next := ""
 	if like := nearest(name, slices.Concat(domains, to)); like != "" {
