@@ -32,7 +32,10 @@ func (b *fakeBox) MoveBring(_ context.Context, req admin.MoveBringRequest) (admi
 }
 
 func (b *fakeBox) MoveLeave(_ context.Context, req admin.MoveLeaveRequest) (admin.MigrationResponse, error) {
-	if req.Password == "" {
+	if req.New == "juliet@refused.example" {
+		return admin.MigrationResponse{}, admin.Errorf(admin.CodeInvalid, "juliet has moved already")
+	}
+	if req.Password == "" || req.DryRun {
 		return admin.MigrationResponse{Migration: admin.Migration{Kind: "leave", Old: b.address(req.Account), New: req.New, State: admin.MigrationDone}}, nil
 	}
 	return b.fakeMigration("leave", b.address(req.Account), req.New), nil

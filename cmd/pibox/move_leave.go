@@ -41,6 +41,11 @@ A family leaves with this command for each, in any order: members who leave with
 			if done, err := a.attach(ctx, "leave", req.Account, req.New, stop); done || err != nil {
 				return err
 			}
+			look := req
+			look.DryRun = true
+			if _, err := a.client().MoveLeave(ctx, look); err != nil { // before anything is asked, or written into a file
+				return err
+			}
 			if drive || stdin {
 				var err error
 				if req.Password, err = a.otherPassword(ctx, req.New, stdin); err != nil {
@@ -76,6 +81,7 @@ A family leaves with this command for each, in any order: members who leave with
 // leaveByHand is what is left to do where the box is not to log in at the new address.
 const leaveByHand = `%[1]s announces that it moves to %[2]s, and forwards from now on. What is left to do at %[2]s:
   - Log in there with an app that can move accounts, and let it tell the contacts; or run this again with --build.
+  - Or, where it is a pibox to which the account was imported, 'pibox move start %[1]s %[2]s' there.
   - Or add each contact by hand: 'pibox move status %[2]s' names them, and shows who has followed.
 Then, when the forwarding is over, 'pibox move close %[1]s' closes it.`
 

@@ -128,15 +128,19 @@ func (a *app) finished(t admin.Migration) error {
 		fmt.Fprintf(a.out, "Its contacts are being told. 'pibox move status %s' shows how it goes.\n", t.New)
 		a.tellBrought(t)
 	}
+	stays, server := "Not brought", "old"
+	if t.Kind == "leave" {
+		stays, server = "Left behind", "other"
+	}
 	for _, l := range t.Losses {
 		times := ""
 		if l.Count > 1 {
 			times = fmt.Sprintf(" (%d)", l.Count)
 		}
-		fmt.Fprintf(a.out, "Not brought: %s%s: %s.\n", l.What, times, l.Why)
+		fmt.Fprintf(a.out, "%s: %s%s: %s.\n", stays, l.What, times, l.Why)
 	}
 	for _, l := range t.Lacks {
-		fmt.Fprintf(a.out, "About the old server: %s.\n", l)
+		fmt.Fprintf(a.out, "About the %s server: %s.\n", server, l)
 	}
 	return nil
 }

@@ -98,7 +98,11 @@ func (a *app) printMove(mv admin.Move) error {
 		if !c.Since.IsZero() {
 			since = ago(a.now(), c.Since)
 		}
-		fmt.Fprintf(w, "  %s\t%s -> %s\t%s\t%s\t%s\n", c.Address, words(c.Was), words(c.Now), c.State, since, c.Detail)
+		change := words(c.Was) + " -> " + words(c.Now)
+		if mv.Outside { // the other server knows
+			change = words(c.Was)
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", c.Address, change, c.State, since, c.Detail)
 	}
 	return w.Flush()
 }

@@ -27,7 +27,7 @@ fetch' on the new one, whose server is stopped, takes them.
 
 The old box stops serving before the new one begins; both never serve. Whatever fails before
 that leaves the old box as it was.`,
-		Example: "  pibox transfer offer\n  pibox transfer fetch 192.0.2.7 0000-0000-0000-0000-0000",
+		Example: "  pibox transfer offer\n  pibox transfer fetch 192.0.2.7",
 	}
 	c.AddCommand(transferOfferCmd(a), transferFetchCmd(a), transferReopenCmd(a))
 	return c
@@ -60,7 +60,7 @@ offer takes the place of the one before, whose code is void then.`,
 			if resp.Voided {
 				voided = "\nThe code that was shown before is void now. Nobody had used it."
 			}
-			a.print(resp, "On the new box, with its server stopped, until %s:\n\n  pibox transfer fetch %s %s\n\nThis box: %s%s",
+			a.print(resp, "On the new box, with its server stopped, until %s:\n\n  pibox transfer fetch %s\n\nIt asks for the code: %s\nThis box: %s%s",
 				resp.Expires.Local().Format(time.TimeOnly), withoutPort(resp.Addresses[0]), resp.Code, strings.Join(resp.Addresses, ", "), voided)
 			return nil
 		}),
@@ -101,7 +101,7 @@ as -, it is asked for, or read from the first line of standard input, or of --co
 If the connection breaks at the very end, this box may not know whether the old one handed
 over. Then it serves nothing; the same command, or the server, asks again. Only if the old
 box is lost for good say --old-is-gone; --discard throws away what came.`,
-		Example: "  systemctl stop pibox\n  pibox transfer fetch 192.0.2.7 0000-0000-0000-0000-0000\n  systemctl start pibox",
+		Example: "  systemctl stop pibox\n  pibox transfer fetch 192.0.2.7\n  systemctl start pibox",
 		Args:    cobra.MaximumNArgs(2),
 		RunE: ran(func(ctx context.Context, args []string) error {
 			if !discard && !gone {

@@ -45,6 +45,10 @@ func (d *Daemon) MoveLeave(ctx context.Context, req admin.MoveLeaveRequest) (res
 		return resp, toldMove(err)
 	}
 	is := admin.Migration{Kind: kindLeave, Old: l.old.String(), New: l.new.String()}
+	if req.DryRun {
+		resp.Migration = is
+		return resp, nil
+	}
 	if req.Password != "" {
 		resp.Migration, err = s.box.migrations.begin(ctx, is, l.new, l.run)
 		return resp, err
@@ -69,16 +73,19 @@ func (b *Box) leaving(req admin.MoveLeaveRequest) (*leaving, error) {
 	if err := b.foreign(l.new, "'pibox move start "+l.old.String()+" "+l.new.String()+"' moves it."); err != nil {
 		return nil, err
 	}
-	if err := l.notMoved(); err != nil {
+	if err := l.mayLeave(); err != nil {
 		return nil, err
 	}
 	l.way, err = b.elsewhere(l.new, req.Password, req.Server, req.DirectTLS)
 	return l, err
 }
 
-// notMoved refuses an account that announced another move: it leaves from its new address, if that is here.
-func (l *leaving) notMoved() error {
+// mayLeave refuses an account that is not there, or announced another move: that one leaves from its new address, if it is here.
+func (l *leaving) mayLeave() error {
 	return l.b.Store.View(func(tx *store.Tx) error {
+		if !store.Accounts.Has(tx, l.old.String()) {
+			return admin.Errorf(admin.CodeNotFound, "there is no account %s", l.old).Then("'pibox user list' shows who there is.")
+		}
 		mv, ok := store.Moves.Get(tx, l.old.String())
 		if !ok || mv.To == l.new.String() {
 			return nil
@@ -98,9 +105,6 @@ func (l *leaving) plan() error {
 		made = false
 		if job, ok := store.MoveJobs.Get(tx, l.new.String()); ok && job.Old == l.old.String() && job.State != store.MoveUndone && job.State != store.MoveDone {
 			return nil
-		}
-		if !store.Accounts.Has(tx, l.old.String()) {
-			return admin.Errorf(admin.CodeNotFound, "there is no account %s", l.old).Then("'pibox user list' shows who there is.")
 		}
 		if err := moved.PlanJob(tx, store.MoveJob{Old: l.old.String(), New: l.new.String(), Outside: true}); err != nil {
 			return err

@@ -24,7 +24,7 @@ func toldMove(err error) error {
 		return admin.Errorf(admin.CodeNotFound, "%v", err).Then("'pibox move status --all' shows all moves.")
 	case errors.Is(err, moved.ErrUnverified):
 		return admin.Errorf(admin.CodeFailed, "%v: contacts' servers would not verify it, and every contact had to approve", err).
-			Then("Announce the move at the old address first ('pibox move bring' does), or add --unverified.")
+			Then("Announce the move at the old address first: 'pibox move leave' on its box does, or, in place of an import, 'pibox move bring' on this one. Or add --unverified.")
 	case errors.Is(err, moved.ErrNotAsked):
 		return admin.Errorf(admin.CodeFailed, "%v", err).Then("Mend that, and try again. With --unverified the move starts all the same, and every contact has to approve.")
 	case errors.Is(err, moved.ErrHeld):
