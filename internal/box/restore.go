@@ -185,7 +185,8 @@ func (in Source) explain(err error) error {
 	case err == nil || errors.As(err, &known):
 		return err
 	case errors.Is(err, backup.ErrKey):
-		return admin.Errorf(admin.CodeInvalid, "%s: %v; nothing was changed", in.Name, err)
+		return admin.Errorf(admin.CodeInvalid, "%s: %v; nothing was changed", in.Name, err).
+			Then("What opens it is asked for at a terminal, or named by --passphrase-file or --identity.")
 	case errors.Is(err, backup.ErrNewer):
 		return admin.Errorf(admin.CodeInvalid, "%s: %v; nothing was changed", in.Name, err)
 	case errors.Is(err, backup.ErrDamaged), errors.Is(err, store.ErrDamaged):
