@@ -55,7 +55,8 @@ type API interface {
 	MoveUndo(ctx context.Context, req MoveUndoRequest) (MoveUndoResponse, error)
 	// MoveClose closes old accounts. Errors: CodeNotFound, CodeInvalid (not announced), CodeBusy (it has to forward for longer).
 	MoveClose(ctx context.Context, req MoveCloseRequest) (MoveCloseResponse, error)
-	// MoveBring begins to bring an account from another server, and returns when it is logged in there. Errors: CodeInvalid, CodeNotFound (a domain
+	// MoveBring begins to bring an account from another server, and returns when it is logged in there. Of one that is through it tells that
+	// (Migration.Before), and needs no password. Errors: CodeInvalid, CodeNotFound (a domain
 	// that is not ours), CodeExists (the new account has contents, or another move), CodeBusy, CodeFailed (at the other server), CodePassword (that is missing, all else is well).
 	MoveBring(ctx context.Context, req MoveBringRequest) (MigrationResponse, error)
 	// MoveLeave announces a move to another server, and begins to build up the account there where it has its password. Errors: as MoveBring.

@@ -37,30 +37,33 @@ func (p *play) onward(ctx context.Context) error {
 // bring is "pibox move bring" of an account of the other box.
 func (p *play) bring(ctx context.Context) error {
 	old, new := homes(comer)
-	return p.session(ctx, new, func(ctx context.Context) error {
-		_, err := p.houses[0].Admin().MoveBring(ctx, admin.MoveBringRequest{
+	return p.session(ctx, new, func(ctx context.Context) (admin.MigrationResponse, error) {
+		return p.houses[0].Admin().MoveBring(ctx, admin.MoveBringRequest{
 			Old: old, OldPassword: password, New: new, Password: password, Server: p.houses[1].Addr(),
 		})
-		return err
 	})
 }
 
 // leave is "pibox move leave", with the password at the other box.
 func (p *play) leave(ctx context.Context) error {
 	old, new := homes(goer)
-	return p.session(ctx, new, func(ctx context.Context) error {
-		_, err := p.houses[0].Admin().MoveLeave(ctx, admin.MoveLeaveRequest{Account: old, New: new, Password: password, Server: p.houses[1].Addr()})
-		return err
+	return p.session(ctx, new, func(ctx context.Context) (admin.MigrationResponse, error) {
+		return p.houses[0].Admin().MoveLeave(ctx, admin.MoveLeaveRequest{Account: old, New: new, Password: password, Server: p.houses[1].Addr()})
 	})
 }
 
 // session gives a command that logs in at the other box, and looks how it goes, as the command does. A person gives it again where it failed, or was
 // interrupted, until it is through.
-func (p *play) session(ctx context.Context, new string, begin func(ctx context.Context) error) error {
+func (p *play) session(ctx context.Context, new string, begin func(ctx context.Context) (admin.MigrationResponse, error)) error {
 	return p.under(ctx, func(ctx context.Context) error {
 		for {
 			p.done.add("commands")
-			if err := insist(ctx, begin); err != nil {
+			var is admin.Migration
+			if err := insist(ctx, func(ctx context.Context) error {
+				resp, err := begin(ctx)
+				is = resp.Migration
+				return err
+			}); err != nil || is.State == admin.MigrationDone {
 				return err
 			}
 			through, err := p.follow(ctx, new)
