@@ -21,7 +21,7 @@ from pathlib import Path
 from harness.authority import Authority
 from harness.control import Control
 from harness.nameserver import NameServer
-from harness.servers import Ejabberd, Pibox, Prosody, Server
+from harness.servers import Ejabberd, Pibox, Prosody, Server, Snikket
 
 HERE = Path(__file__).resolve().parent
 SUITES = HERE.parent.parent / "bin" / "interop-suites"  # filled by suites.py
@@ -29,7 +29,8 @@ BOX, SECOND, EJABBERD = "montague.example", "capulet.example", "ejabberd.example
 PROSODY, BIDI, SELF_SIGNED, UNTRUSTED = "prosody.example", "bidi.example", "selfsigned.example", "untrusted.example"
 PROSODY_BEFORE, EJABBERD_BEFORE = "prosody-before.example", "ejabberd-before.example"  # a box takes their place
 THIRD, OUTAGE = "escalus.example", "mercutio.example"  # boxes of contacts; the latter is down while a family moves
-DOMAINS = BOX, SECOND, THIRD, OUTAGE, PROSODY, BIDI, SELF_SIGNED, UNTRUSTED, EJABBERD, PROSODY_BEFORE, EJABBERD_BEFORE
+SNIKKET, SNIKKET_BEFORE = "snikket.example", "snikket-before.example"
+DOMAINS = (BOX, SECOND, THIRD, OUTAGE, PROSODY, BIDI, SELF_SIGNED, UNTRUSTED, EJABBERD, PROSODY_BEFORE, EJABBERD_BEFORE, SNIKKET, SNIKKET_BEFORE)
 BOXES = BOX, SECOND, THIRD, OUTAGE
 VERONA, MANTUA = "verona.example", "mantua.example"  # a family's domains
 BESIDE = {VERONA: BOX, MANTUA: BOX}  # further domains, by the server that serves them
@@ -51,6 +52,8 @@ class Scenario:
     python: Path = Path(sys.executable)
     options: dict = dataclasses.field(default_factory=dict)
     refuses: dict[str, str] = dataclasses.field(default_factory=dict)  # role: the domain whose requests its server turns away
+    circle: tuple[str, ...] = ()  # roles whom Snikket makes each other's contacts
+    invited: tuple[str, ...] = ()  # roles whose accounts the scenario makes
 
 
 def two_servers(name: str, there: str, **options) -> Scenario:
@@ -66,9 +69,9 @@ def move(name: str, old: str, new: str, **more: str) -> Scenario:
     return Scenario(name, "move.py", {"romeo": BOX, "old": old, "new": new, **more}, by_prosody=False)
 
 
-def succeed(name: str, before: str) -> Scenario:
+def succeed(name: str, before: str, **more) -> Scenario:
     roles = {"juliet": before, "nurse": before, "romeo": BOX, "paris": BOX, "tybalt": BOX}
-    return Scenario(name, "succeed.py", roles, limit=120, by_prosody=False)
+    return Scenario(name, "succeed.py", roles, limit=120, by_prosody=False, **more)
 
 
 def ordinary(name: str, old: str, **options) -> Scenario:
@@ -76,12 +79,13 @@ def ordinary(name: str, old: str, **options) -> Scenario:
     return Scenario(name, "ordinary.py", roles, by_prosody="late" not in options, options=options)
 
 
-def bring(name: str, old: str) -> Scenario:
-    return Scenario(name, "bring.py", {"old": old, "new": BOX, "romeo": SECOND, "paris": SECOND}, limit=120, by_prosody=False)
+def bring(name: str, old: str, **more) -> Scenario:
+    roles = {"old": old, "new": BOX, "romeo": SECOND, "paris": SECOND} | {role: old for role in more.get("circle", ())}
+    return Scenario(name, "bring.py", roles, limit=120, by_prosody=False, **more)
 
 
-def leave(name: str, new: str) -> Scenario:
-    return Scenario(name, "leave.py", {"old": BOX, "new": new, "romeo": SECOND}, by_prosody=False)
+def leave(name: str, new: str, **more) -> Scenario:
+    return Scenario(name, "leave.py", {"old": BOX, "new": new, "romeo": SECOND}, by_prosody=False, **more)
 
 
 def family(name: str, way: str, old: str, new: str, made: bool = False) -> Scenario:
@@ -149,11 +153,15 @@ SCENARIOS = [
     bring("bring-ejabberd", EJABBERD),
     leave("leave-to-prosody", PROSODY),
     leave("leave-to-ejabberd", EJABBERD),
+    bring("bring-snikket", SNIKKET, circle=("old", "nurse")),
+    leave("leave-to-snikket", SNIKKET, invited=("new",)),
+    leave("leave-to-snikket-by-file", SNIKKET, invited=("new",), options={"file": True}),
     Scenario("verifying-client", "verifying_client.py", {
         "romeo": PROSODY, "benvolio": PROSODY, "paris": PROSODY, "old": BOX, "new": SECOND},
         by_prosody=False),
     succeed("import-prosody", PROSODY_BEFORE),
     succeed("import-ejabberd", EJABBERD_BEFORE),
+    succeed("import-snikket", SNIKKET_BEFORE, circle=("juliet", "nurse")),
     family("domain-to-domain", "domain", VERONA, MANTUA),
     family("box-to-box", "file", BOX, SECOND),
     family("prosody-to-box", "password", PROSODY, BOX),
@@ -216,12 +224,14 @@ class World:
         self.trusted: dict[str, Path] = {}  # what a client of this domain verifies its server by
         self.servers: dict[str, Server] = {}
         self.secret = secrets.token_hex(12)  # of the component
-        kinds = dict.fromkeys(DOMAINS, Prosody) | {EJABBERD: Ejabberd, EJABBERD_BEFORE: Ejabberd}
+        kinds = dict.fromkeys(DOMAINS, Prosody) | {EJABBERD: Ejabberd, EJABBERD_BEFORE: Ejabberd, SNIKKET: Snikket, SNIKKET_BEFORE: Snikket}
         self.program = arguments.pibox.resolve()
         self.configured: dict[str, dict] = {}
         if arguments.box == "pibox":
             kinds |= dict.fromkeys(BOXES, lambda *place: Pibox(*place, program=self.program))
         self.refusals = {f"{account_name(s, role)}@{s.roles[role]}": domain for s in chosen for role, domain in s.refuses.items()}
+        self.invited = {f"{account_name(s, role)}@{s.roles[role]}" for s in chosen for role in s.invited}
+        self.circles = [[f"{account_name(s, role)}@{s.roles[role]}" for role in s.circle] for s in chosen if s.circle]
         # What a scenario names without an account there, a move makes.
         named = {domain for s in chosen for domain in [*s.roles.values(), s.options.get("old"), s.options.get("new")]}
         self.beside = {domain: home for domain, home in BESIDE.items() if domain in named}
@@ -255,6 +265,7 @@ class World:
             self.configured[domain] = {
                 "beside": {name: self.authority.issue(name) for name in beside},
                 "refusals": {jid: stranger for jid, stranger in self.refusals.items() if jid.endswith("@" + domain)},
+                "circles": [names for names in (_at(domain, circle) for circle in self.circles) if names],
                 "dns_address": self.names.address, "dns_port": str(self.names.port), "hosts": self.names.hosts,
                 "certificates": str(certificate.parent), "certificate": str(certificate),
                 "key": str(certificate.with_suffix(".key")), "both": str(certificate.with_suffix(".pem")),
@@ -264,14 +275,18 @@ class World:
                 "components": {PUSH: self.secret} if domain == PROSODY else {},
                 "bidi": domain not in (PROSODY, SELF_SIGNED),  # without it each direction proves itself
             }
-            server.configure(self.configured[domain], self.accounts[domain])
+            server.configure(self.configured[domain], self.made(domain))
             server.start()
         for domain, server in self.servers.items():
             server.wait_ready()
             for name in (domain, *self.beside):
                 if self.home(name) is server:
-                    server.create_accounts(name, self.accounts[name])
+                    server.create_accounts(name, self.made(name))
         self.control = Control(self.folder / "control", self.servers, self.succeed)
+
+    def made(self, domain: str) -> dict[str, str]:
+        """The accounts that are there before a scenario begins."""
+        return {localpart: password for localpart, password in self.accounts[domain].items() if f"{localpart}@{domain}" not in self.invited}
 
     def succeed(self, domain: str) -> None:
         """A box takes the place of a server, with its domain, its address, and the accounts that it exports."""
@@ -332,7 +347,7 @@ class World:
             servers[domain] = {
                 "server": type(server).__name__.lower(), "host": server.address, "authority": str(self.trusted[domain]),
                 "starttls": server.starttls, "direct_tls": server.direct_tls,
-                "command": server.own_command(), "log": str(server.log), "offset": server.log.stat().st_size,
+                "command": server.own_command(), "portal": server.url if isinstance(server, Snikket) else None, "log": str(server.log), "offset": server.log.stat().st_size,
             }
         for role, domain in scenario.roles.items():
             localpart = account_name(scenario, role)
@@ -341,6 +356,11 @@ class World:
                 "component": {"jid": PUSH, "secret": self.secret, "port": Prosody.component},
                 "program": str(self.program), "admin": {d: str(s.admin) for d, s in self.servers.items() if isinstance(s, Pibox)},
                 "unreachable": UNREACHABLE, "control": str(self.control.path), "folder": str(self.folder), "suites": str(SUITES), **scenario.options}
+
+
+def _at(domain: str, addresses: list[str]) -> list[str]:
+    """The localparts of those of this domain."""
+    return [localpart for localpart, _, host in (address.partition("@") for address in addresses) if host == domain]
 
 
 def account_name(scenario: Scenario, role: str) -> str:

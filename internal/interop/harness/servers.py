@@ -9,9 +9,11 @@ import socket
 import string
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+MODULES = CONFIGS.parent / "modules"
 START_LIMIT = 120  # seconds until all ports answer
 STOP_LIMIT = 10  # seconds between SIGTERM and SIGKILL
 
@@ -116,6 +118,7 @@ class Server:
 
 class Prosody(Server):
     component = 5347
+    template = "prosody.cfg.lua"
 
     def configure(self, settings, accounts):
         insecure = ", ".join(f'"{domain}"' for domain in settings["insecure"])
@@ -123,9 +126,10 @@ class Prosody(Server):
         components = "".join(f'Component "{jid}"\n\tcomponent_secret = "{secret}"\n'
                              for jid, secret in settings["components"].items())
         more = ('"s2s_bidi";' if settings["bidi"] else "") + ('"firewall";' if settings["refusals"] else "")
-        self._config.write_text(self._fill("prosody.cfg.lua", {
+        circles = "".join(f'{{ name = "Family"; {", ".join(map(json.dumps, members))} }};' for members in settings["circles"])
+        self._config.write_text(self._fill(self.template, {
             **settings, "insecure": insecure, "more_modules": more,
-            "components": components,
+            "components": components, "circles": circles, "modules": str(MODULES),
         }))
         (self.folder / "firewall.pfw").write_text("".join(
             f"KIND: presence\nTYPE: subscribe\nTO: {jid}\nFROM: <*>@{stranger}\nBOUNCE=policy-violation (no requests from there)\n\n"
@@ -156,6 +160,34 @@ class Prosody(Server):
         if done.returncode:
             raise RuntimeError(f"{self.domain} was not exported:\n{done.stdout}{done.stderr}")
         return sorted(out.glob("*.xml"))
+
+
+class Snikket(Prosody):
+    """Prosody, set up as Snikket does; README.md tells what lacks. Its users carry their accounts over HTTP."""
+
+    template = "snikket.cfg.lua"
+    portal = 5280
+
+    def configure(self, settings, accounts):
+        super().configure(settings, accounts)
+        self._users = list(accounts)
+
+    def export(self):
+        """A file for each account, then it ends."""
+        out = self.folder / "export"
+        out.mkdir()
+        files = []
+        for user in self._users:
+            file = out / f"account-data-{user}.xml"
+            with urllib.request.urlopen(f"{self.url}/export/{user}", timeout=START_LIMIT) as answer:
+                file.write_bytes(answer.read())
+            files.append(file)
+        self.stop()
+        return files
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}:{self.portal}/snikket"
 
 
 class Ejabberd(Server):

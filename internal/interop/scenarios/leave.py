@@ -1,6 +1,7 @@
 """Juliet leaves the box for another server, where it is only a client: `pibox move leave`. Romeo's server verifies the move, and he follows."""
 
 from bring_steps import CARD, PUBLISH, READ, ROOM, pibox
+from snikket import join, take_in
 from steps import NS, World, check, run, stanza, step
 
 MANY = ("<publish-options><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'>"
@@ -19,6 +20,10 @@ async def play(world: World) -> None:
         check(reply.get("type") == "result", f"{payload} should be taken")
     await romeo.log_out()
     new = world.settings["roles"]["new"]
+    if new["server"] == "snikket":
+        await join(new)
+    if world.settings.get("file"):
+        await take_in(world, juliet.account, "new")
     step(f"The box builds up {new['jid']} with its password, and tells him from there")
     code, said = await pibox(world, "old", "move", "leave", juliet.account, new["jid"], "--wait", "20s", password=new["password"])
     check(code == 0 and said["migration"]["counts"]["told"] == 1, f"he should be told: {said}")

@@ -143,17 +143,21 @@ class Light:
 
     async def _connect(self) -> None:
         domain = self.account.partition("@")[2]
-        context = ssl.create_default_context(cafile=self.role["authority"])
-        context.set_alpn_protocols(["xmpp-client"])
-        self._reader, self._writer = await asyncio.open_connection(
-            self.role["host"], self.role["direct_tls"], ssl=context, server_hostname=domain)
-        self._open_stream(domain)
-        features = await self._next()
+        features = await self._reach(domain)
         offered = {mechanism.text for mechanism in features.iter(f"{{{SASL}}}mechanism")}
         check("SCRAM-SHA-1" in offered, f"{domain} should offer SCRAM-SHA-1 beside {offered}")
         await self._authenticate()
         self._open_stream(domain)
         await self._next()
+
+    async def _reach(self, domain: str) -> ET.Element:
+        """Opens a stream, and returns what it offers."""
+        context = ssl.create_default_context(cafile=self.role["authority"])
+        context.set_alpn_protocols(["xmpp-client"])
+        self._reader, self._writer = await asyncio.open_connection(
+            self.role["host"], self.role["direct_tls"], ssl=context, server_hostname=domain)
+        self._open_stream(domain)
+        return await self._next()
 
     def _open_stream(self, domain: str) -> None:
         self._parser, self._root, self._depth = ET.XMLPullParser(("start", "end")), None, 0
