@@ -145,6 +145,9 @@ func (l *leaving) session(ctx context.Context) (*client.Session, *client.Mover, 
 
 // told tells contacts, and waits for their servers.
 func (l *leaving) told(ctx context.Context, m *client.Mover, all []client.Contact) error {
+	if err := m.Verify(ctx, all); err != nil {
+		return err
+	}
 	if err := l.intend(m, all); err != nil {
 		return err
 	}
@@ -198,7 +201,8 @@ func (l *leaving) contacts() (all []client.Contact, err error) {
 				l.news++
 			}
 			// What shows that he was reached leaves no failure.
-			all = append(all, client.Contact{RosterItem: item, Claim: l.old, Asked: c.Step == store.StepAsked, Again: c.Failure != "", Left: movedOn(c)})
+			all = append(all, client.Contact{RosterItem: item, Claim: l.old, Asked: c.Step == store.StepAsked, Again: c.Failure != "",
+				Listed: c.Listed, Admitted: c.PreApproved, Left: movedOn(c)})
 		}
 		return nil
 	})

@@ -27,10 +27,12 @@ func (l *leaving) intend(m *client.Mover, all []client.Contact) error {
 			key := store.Key(l.new.String(), c.JID)
 			now, ok := store.MoveContacts.Get(tx, key)
 			will := m.Will(c)
-			if !ok || now.Made == (now.Made || will.Entered) && now.Asks == (now.Asks || will.Asked) && now.PreApproved == (now.PreApproved || will.Approved) {
+			was := now
+			now.Made, now.Asks, now.PreApproved = now.Made || will.Entered, now.Asks || will.Asked, now.PreApproved || will.Approved
+			now.Listed = (now.Listed || will.Listed) && !will.Asked
+			if !ok || now.Made == was.Made && now.Asks == was.Asks && now.PreApproved == was.PreApproved && now.Listed == was.Listed {
 				continue
 			}
-			now.Made, now.Asks, now.PreApproved = now.Made || will.Entered, now.Asks || will.Asked, now.PreApproved || will.Approved
 			store.MoveContacts.Put(tx, key, now)
 		}
 		return nil
@@ -136,7 +138,7 @@ func (b *Box) takeBack(ctx context.Context, s *client.Session, new xmpp.JID) (le
 			taken = append(taken, one.JID)
 			key := store.Key(new.String(), one.JID)
 			if c, ok := store.MoveContacts.Get(tx, key); ok {
-				c.Made, c.Asks, c.PreApproved = false, false, false
+				c.Made, c.Asks, c.PreApproved, c.Listed = false, false, false, false
 				store.MoveContacts.Put(tx, key, c)
 			}
 		}

@@ -108,7 +108,9 @@ type MoveContact struct {
 	// Made: the job made the roster item. PreApproved, Carried: it pre-approved the contact, and carried his request over. Told: a message
 	// from the old address went out. None of that is done twice.
 	// Of a move to another server it is noted before it is done there, by a session of the box; Asks: also the request is the move's.
+	// Listed: the list there had him as one whom the owner sees before he was asked, which alone shows nothing.
 	Asks        bool `json:"asks,omitempty"`
+	Listed      bool `json:"listed,omitempty"`
 	Made        bool `json:"made,omitempty"`
 	PreApproved bool `json:"preApproved,omitempty"`
 	Carried     bool `json:"carried,omitempty"`

@@ -20,6 +20,10 @@ type Contact struct {
 	Asked bool
 	// Again tells that nothing showed that his server got that request: it is repeated, as long as it waits.
 	Again bool
+	// Listed tells that the new list had him as one whom it sees before he was asked there: that alone shows nothing.
+	Listed bool
+	// Admitted tells that he was approved in advance in an earlier session.
+	Admitted bool
 	// Left tells that he has moved away from this address, and is another contact now: nothing is asked here, and what was asked or approved ends.
 	Left bool
 }
@@ -62,6 +66,9 @@ type Mover struct {
 	approved  map[xmpp.JID]bool // in advance, in this session; not every server shows it in the contact list
 	asked     map[xmpp.JID]bool // in this session
 	denied    map[xmpp.JID]bool // said no in this session
+	listed    map[xmpp.JID]bool // Contact.Listed
+	seen      map[xmpp.JID]bool // have sent presence
+	verified  map[string]bool   // servers that could object to what the list says, by domain; false: not heard of
 	bounced   map[xmpp.JID]bounce
 	servers   map[string]reach // of who was asked, by domain
 	err       error
@@ -72,7 +79,7 @@ type Mover struct {
 func (s *Session) Mover(ctx context.Context, words Words) (*Mover, error) {
 	m := &Mover{
 		s: s, words: words, expected: map[xmpp.JID]bool{}, approved: map[xmpp.JID]bool{}, asked: map[xmpp.JID]bool{}, denied: map[xmpp.JID]bool{},
-		bounced: map[xmpp.JID]bounce{}, servers: map[string]reach{},
+		bounced: map[xmpp.JID]bounce{}, servers: map[string]reach{}, listed: map[xmpp.JID]bool{}, seen: map[xmpp.JID]bool{}, verified: map[string]bool{},
 	}
 	m.advance = s.features != nil && s.features.HasChild(nsPreApprov, "sub")
 	list, err := s.roster(ctx)
@@ -108,7 +115,9 @@ func (m *Mover) heard(ctx context.Context, el *frame.Element) {
 		m.err = m.s.send(ctx, presence("subscribed", from.Bare()).Bytes())
 	case !listed:
 	case el.Attr("type") == "unsubscribed":
-		m.denied[from.Bare()] = true
+		m.refused(from.Bare())
+	case el.Attr("type") == "" || el.Attr("type") == "unavailable": // only who is subscribed to gets that (RFC 6121 §4)
+		m.seen[from.Bare()] = true
 	case el.Attr("type") == "error":
 		if r, ok := refusal(el.Node()).(*Refusal); ok {
 			m.bounced[from.Bare()] = bounce{why: r.words("it came back"), away: away(r)}
@@ -250,11 +259,8 @@ func (m *Mover) enter(ctx context.Context, all []Contact, refusals []string) err
 // ask is the request, where it is due: with <moved/> to who let her see him at the old address, a plain one to who had not answered that one.
 func (m *Mover) ask(to [][]byte, j xmpp.JID, c Contact) [][]byte {
 	now, _ := m.s.Contact(j)
-	due := !c.Asked
-	if now.Ask {
-		due = !c.Asked || c.Again
-	}
-	if !c.Sub.To() && !c.Ask || now.Sub.To() || !due || m.denied[j] || m.asked[j] {
+	due := !c.Asked || now.Ask && c.Again || c.Listed && !now.Ask && (c.Again || !now.Sub.To())
+	if !c.Sub.To() && !c.Ask || now.Sub.To() && !m.listed[j] || !due || m.denied[j] || m.asked[j] {
 		return to
 	}
 	m.asked[j] = true
@@ -286,9 +292,11 @@ func (m *Mover) Report(c Contact) Report {
 		r.Step = StepKept
 	case !there && !approved:
 		r.Step, r.Why = StepFailed, "the server did not keep the contact"
-	case asked && !now.Sub.To() && now.Ask:
+	case asked && !now.Sub.To() && now.Ask, asked && now.Sub.To() && m.unproven(j):
 		r.Step = StepWaiting
 		r.Why, r.Again = m.arrived(j)
+	case asked && !now.Sub.To() && m.listed[j] && !m.denied[j]:
+		r.Step, r.Why, r.Again = StepWaiting, "his server did not know of the new address", true
 	case asked && !now.Sub.To() && (c.Asked && !m.asked[j] || m.denied[j]):
 		r.Step = StepRefused
 	case asked && !now.Sub.To():
@@ -299,6 +307,8 @@ func (m *Mover) Report(c Contact) Report {
 		r.Step = StepExpected
 	case !asked && !approved:
 		r.Step = StepKept
+	case !asked && !m.expected[j] && !c.Admitted: // let in before: that shows nothing of him
+		r.Step = StepApproved
 	default:
 		r.Step = StepFollowed
 	}

@@ -13,6 +13,7 @@ type Trace struct {
 	Entered  bool // on the list
 	Asked    bool
 	Approved bool // in advance
+	Listed   bool // Contact.Listed; nothing was done
 }
 
 // Taken is what became of a Trace that was to be taken back.
@@ -32,6 +33,7 @@ func (m *Mover) Will(c Contact) (t Trace) {
 	now, there := m.s.Contact(j)
 	t.Entered = !there
 	t.Asked = (c.Sub.To() || c.Ask) && !now.Sub.To() && !now.Ask
+	t.Listed = m.believes(j, c)
 	t.Approved = c.Sub.From() && !now.Sub.From() && !now.Approved
 	return t
 }
