@@ -11,11 +11,13 @@ MANY = ("<publish-options><x xmlns='jabber:x:data' type='submit'><field var='FOR
 
 async def play(world: World) -> None:
     juliet, romeo = await world.log_in("old"), await world.log_in("romeo")
-    step(f"Juliet at {juliet.boundjid.host} has a contact, a profile and two bookmarks")
+    step(f"Juliet at {juliet.boundjid.host} has a contact, a profile, a picture and two bookmarks")
     await juliet.befriend(romeo)
     await juliet.update_roster(romeo.account, name="Romeo <&> ♥", groups=["Verona"])
     rooms = [PUBLISH.format("urn:xmpp:bookmarks:1", f"{room}@rooms.example", ROOM).replace("</pubsub>", MANY) for room in ("orchard", "tomb")]
-    for payload in CARD, *rooms:
+    # Snikket's limit for a client, 10 KiB a second, makes this one take its time.
+    picture = PUBLISH.format("urn:xmpp:avatar:data", "abc", f"<data xmlns='urn:xmpp:avatar:data'>{'QUJD' * 15_000}</data>")
+    for payload in CARD, picture, *rooms:
         reply = await juliet.ask("set", None, payload)
         check(reply.get("type") == "result", f"{payload} should be taken")
     await romeo.log_out()
@@ -31,7 +33,7 @@ async def play(world: World) -> None:
     check(not lost, f"what is published should come along: {lost}")
     step("Everything is there, and Romeo holds the new address")
     there = await world.log_in("new")
-    for payload, expected in ("<vCard xmlns='vcard-temp'/>", "Juliet Capulet"), *((READ.format("urn:xmpp:bookmarks:1"), f"{room}@") for room in ("orchard", "tomb")):
+    for payload, expected in ("<vCard xmlns='vcard-temp'/>", "Juliet Capulet"), (READ.format("urn:xmpp:avatar:data"), "QUJD" * 15_000), *((READ.format("urn:xmpp:bookmarks:1"), f"{room}@") for room in ("orchard", "tomb")):
         reply = await there.ask("get", None, payload)
         text = "".join(reply.itertext()) + " ".join(v for e in reply.iter() for v in e.attrib.values())
         check(expected in text, f"{expected} should be there: {text}")
