@@ -85,7 +85,7 @@ def bring(name: str, old: str, **more) -> Scenario:
 
 
 def leave(name: str, new: str, **more) -> Scenario:
-    return Scenario(name, "leave.py", {"old": BOX, "new": new, "romeo": SECOND}, by_prosody=False, **more)
+    return Scenario(name, "leave.py", {"old": BOX, "new": new, "romeo": SECOND, "paris": SECOND}, by_prosody=False, **more)
 
 
 def family(name: str, way: str, old: str, new: str, made: bool = False) -> Scenario:

@@ -10,9 +10,10 @@ MANY = ("<publish-options><x xmlns='jabber:x:data' type='submit'><field var='FOR
 
 
 async def play(world: World) -> None:
-    juliet, romeo = await world.log_in("old"), await world.log_in("romeo")
-    step(f"Juliet at {juliet.boundjid.host} has a contact, a profile, a picture and two bookmarks")
+    juliet, romeo, paris = [await world.log_in(role) for role in ("old", "romeo", "paris")]
+    step(f"Juliet at {juliet.boundjid.host} has a contact, and one who only sees her, a profile, a picture and two bookmarks")
     await juliet.befriend(romeo)
+    await paris.subscribe(juliet)
     await juliet.update_roster(romeo.account, name="Romeo <&> ♥", groups=["Verona"])
     rooms = [PUBLISH.format("urn:xmpp:bookmarks:1", f"{room}@rooms.example", ROOM).replace("</pubsub>", MANY) for room in ("orchard", "tomb")]
     # Snikket's limit for a client, 10 KiB a second, makes this one take its time.
@@ -28,7 +29,7 @@ async def play(world: World) -> None:
         await take_in(world, juliet.account, "new")
     step(f"The box builds up {new['jid']} with its password, and tells him from there")
     code, said = await pibox(world, "old", "move", "leave", juliet.account, new["jid"], "--wait", "20s", password=new["password"])
-    check(code == 0 and said["migration"]["counts"]["told"] == 1, f"he should be told: {said}")
+    check(code == 0 and said["migration"]["counts"]["told"] == 2, f"both should be told: {said}")
     lost = [loss for loss in said["migration"]["losses"] if "published" in loss["what"]]
     check(not lost, f"what is published should come along: {lost}")
     step("Everything is there, and Romeo holds the new address")
@@ -43,6 +44,9 @@ async def play(world: World) -> None:
     here = await (await world.log_in("romeo", "tablet")).roster_items()
     check(here[there.account].get("subscription") == "both", "he should hold the new address")
     check(here[juliet.account].get("subscription") == "to", "and have let the old one go")
+    step("Paris, who was never seen, has it from the old address")
+    told = await paris.expect("the message", stanza("message", juliet.account, has="c:body"))
+    check(there.account in told.findtext("c:body", namespaces=NS), "it should name the new address")
     await juliet.expect("his revocation", stanza("presence", romeo.account, type="unsubscribed"))
     said = await juliet.ask("get", None, READ.format("urn:xmpp:moved:1"))
     check(said.findtext(".//moved:new-jid", namespaces=NS) == there.account, "the statement should be published")
