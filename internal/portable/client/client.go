@@ -39,6 +39,7 @@ const (
 	nsDelay     = "urn:xmpp:delay"
 	nsMoved     = "urn:xmpp:moved:1"
 	nsPreApprov = "urn:xmpp:features:pre-approval"
+	nsLimits    = "urn:xmpp:stream-limits:0"
 )
 
 // Config tells which account to log in to, and how its server is reached. Only Account and Password are needed.

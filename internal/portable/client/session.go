@@ -149,7 +149,21 @@ func (s *Session) sendQuery(ctx context.Context, q query) (string, error) {
 	if q.to != (xmpp.JID{}) {
 		iq.Attr("to", q.to.String())
 	}
-	return id, s.send(ctx, iq.Raw(q.raw).Bytes())
+	stanza := iq.Raw(q.raw).Bytes()
+	if most := s.takes(); len(stanza) > most { // it would end the session
+		return "", &Refusal{Condition: "policy-violation", Text: "it is larger than the " + strconv.Itoa(most) + " bytes that the server takes at a time"}
+	}
+	return id, s.send(ctx, stanza)
+}
+
+// takes is how many bytes a stanza may have: what the server says (XEP-0478), else the default of Prosody and ejabberd.
+func (s *Session) takes() int {
+	if s.features != nil {
+		if most, err := strconv.Atoi(s.features.Node().Child(nsLimits, "limits").ChildText(nsLimits, "max-bytes")); err == nil && most >= 10_000 { // RFC 6120 §13.12
+			return most
+		}
+	}
+	return 256 << 10
 }
 
 // ask sends a question and gives the answer's payload, nil where it has none. Errors: *Refusal, and those that end the session.
