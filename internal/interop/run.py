@@ -80,7 +80,9 @@ def ordinary(name: str, old: str, **options) -> Scenario:
 
 
 def bring(name: str, old: str, **more) -> Scenario:
-    roles = {"old": old, "new": BOX, "romeo": SECOND, "paris": SECOND} | {role: old for role in more.get("circle", ())}
+    roles = {"old": old, "new": BOX, "romeo": SECOND, "paris": SECOND}
+    if "circle" in more:
+        roles |= {"nurse": old, "nurse-new": BOX}
     return Scenario(name, "bring.py", roles, limit=120, by_prosody=False, **more)
 
 

@@ -5,7 +5,7 @@ import asyncio
 import json
 
 from bring_steps import CARD, NOTES, OMEMO, PUBLISH, READ, ROOM, pibox
-from snikket import circle_at_home, circle_moved
+from snikket import circle_at_home, circle_follows, circle_moved
 from steps import NS, WAIT, World, check, run, stanza, step
 
 WORDS = 250
@@ -65,6 +65,7 @@ async def play(world: World) -> None:
     await moved(world, juliet)
     if "nurse" in world.settings["roles"]:
         await circle_moved(world, juliet, "nurse")
+        await circle_follows(world, juliet, "nurse", "nurse-new")
 
 
 async def here(world: World):

@@ -5,6 +5,7 @@ import urllib.request
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from bring_steps import pibox
 from light import Light
 from steps import NS, WAIT, World, check, stanza, step
 
@@ -71,3 +72,16 @@ async def circle_moved(world: World, juliet, role: str) -> None:
     items = await (await world.log_in(role, "tablet")).roster_items()
     old = world.jid("old")
     check(items[juliet.account].get("subscription") == items[old].get("subscription") == "both", "her circle should be what it was, and Juliet beside it")
+
+
+async def circle_follows(world: World, juliet, role: str, new: str) -> None:
+    step("The nurse is brought, too: who shared a circle is each other's contact at the new addresses, and nobody was asked")
+    code, said = await pibox(world, new, "move", "bring", world.jid(role), world.jid(new), password=world.settings["roles"][role]["password"])
+    check(code == 0 and said["migration"]["state"] == "done", f"she should be here: {said}")
+    nurse = await world.log_in(new)
+    for person, peer in (juliet, nurse), (nurse, juliet):
+        async with asyncio.timeout(WAIT):
+            while (item := (await person.roster_items()).get(peer.account)) is None or item.get("subscription") != "both":
+                await asyncio.sleep(0.2)
+        check(person is nurse or [g.text for g in item] == [CIRCLE], f"she should be in the group of the circle: {ET.tostring(item, 'unicode')}")
+    juliet.none_of("a request", stanza("presence", nurse.account, type="subscribe"))
