@@ -123,8 +123,8 @@ SEED   ?= 0
 DISK   ?= card
 .PHONY: torture
 torture: build ## cut its power ROUNDS (200) times under load, and in MOVES (200) moves (SEED, DISK): nothing may be lost
-	$(GO) run ./internal/tools/torture -pibox bin/pibox -rounds $(ROUNDS) -seed $(SEED) -disk $(DISK)
-	$(GO) run ./internal/tools/torture -pibox bin/pibox -moves -rounds $(MOVES) -seed $(SEED) -disk $(DISK)
+	test $(ROUNDS) = 0 || $(GO) run ./internal/tools/torture -pibox bin/pibox -rounds $(ROUNDS) -seed $(SEED) -disk $(DISK)
+	test $(MOVES) = 0 || $(GO) run ./internal/tools/torture -pibox bin/pibox -moves -rounds $(MOVES) -seed $(SEED) -disk $(DISK)
 
 # Debian's u-boot and kernel are kept here. raspi3b starts slowly: the cases with a trial are enough.
 SLOTCACHE ?= $(HOME)/.cache/pibox-slot-test
