@@ -21,7 +21,7 @@ put 755 "$top/dist/pibox-linux-$arch" /usr/bin/pibox
 sed "s/^u pibox -/u pibox $pibox_id/" "$image/pibox.sysusers" >"$root/usr/lib/sysusers.d/pibox.conf"
 in_root systemd-sysusers pibox.conf
 [ "$(in_root id -u pibox):$(in_root id -g pibox)" = "$pibox_id:$pibox_id" ] || fail "pibox has another id than $pibox_id"
-put 755 "$image/grow.sh" /usr/lib/pibox/grow
+put 644 "$work/update-keys" /usr/lib/pibox/update-keys
 put 644 "$image/60-pibox-leds.rules" /usr/lib/udev/rules.d/60-pibox-leds.rules
 put 644 "$image/90-pibox.rules" /usr/lib/udev/rules.d/90-pibox.rules
 put 644 "$image/pibox-card.conf" /usr/lib/systemd/system/pibox.service.d/card.conf
@@ -35,6 +35,8 @@ done
 # Nobody logs in: no account has a password, and nothing asks for one.
 in_root systemctl --quiet mask getty@.service serial-getty@.service console-getty.service autovt@.service debug-shell.service \
 	systemd-networkd-wait-online.service
+# Wi-Fi is pibox-wifi@.service's, and the radio's state is not kept.
+in_root systemctl --quiet mask wpa_supplicant.service systemd-rfkill.service systemd-rfkill.socket
 awk -F: '$2 !~ /^[*!]/ { print $1; bad = 1 } END { exit bad }' "$root/etc/shadow" || fail "these accounts have a password"
 in_root systemctl --quiet enable systemd-networkd.service systemd-resolved.service systemd-timesyncd.service
 # A card is written as a whole, and trimmed by nobody knows how good a firmware; dpkg's database does not change.
@@ -46,13 +48,15 @@ ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 # Set by pibox-card.service; without one the box shows its times in UTC.
 ln -sfn /data/etc/localtime "$root/etc/localtime"
 rm -f "$root/etc/timezone"
-# Filled in by the initrd (initramfs/machine-id); an empty one lets systemd choose one for this run.
+# Filled in by the initrd (initramfs/card); an empty one lets systemd choose one for this run.
 : >"$root/etc/machine-id"
 rm -f "$root/var/lib/dbus/machine-id"
-printf 'IMAGE_ID=pibox\nIMAGE_VERSION=%s\n' "$version" >>"$root/usr/lib/os-release"
+printf 'IMAGE_ID=pibox\nIMAGE_VERSION=%s\nPIBOX_RELEASE=%s\n' "$version" "$SOURCE_DATE_EPOCH" >>"$root/usr/lib/os-release"
 # systemd sets the clock at least to this file's time.
 : >"$root/usr/lib/clock-epoch"
-mkdir -p "$root/data" "$root/boot/pibox" "$root/etc/pibox"
+mkdir -p "$root/data" "$root/boot/pibox"
+ln -s /data/etc/pibox "$root/etc/pibox"
+grep -q "gid=$pibox_id," "$root/etc/fstab" || fail "fstab gives the first partition to another group than pibox"
 
 # The web's certificate authorities.
 unpacked=$work/ca
@@ -68,8 +72,8 @@ kernel=${kernel#vmlinuz-}
 mv "$root/boot/vmlinuz-$kernel" "$root/boot/vmlinuz"
 mkdir "$root/boot/dtb"
 mv "$root/usr/lib/linux-image-$kernel/broadcom" "$root/boot/dtb/"
-# The kernel's command line besides what boot.cmd says. quiet: a serial line is slow.
-echo 'args=rootwait panic=10 fsck.repair=yes quiet' >"$root/boot/slot.env"
+# The kernel's command line besides what boot.cmd says. quiet: a serial line is slow, and the screen shows the status.
+echo 'args=rootwait panic=10 fsck.repair=yes quiet loglevel=3' >"$root/boot/slot.env"
 find "$root/boot/dtb" -name '*.dtb' ! -name 'bcm27*' ! -name 'bcm283*' -delete
 rm -rf "$root"/boot/config-* "$root"/boot/System.map-* "$root"/vmlinuz* "$root"/initrd.img* "$root/usr/lib/linux-image-$kernel"
 
