@@ -8,6 +8,12 @@ rm -rf "$root"
 mkdir -p "$root"
 # The kernel makes the devices.
 tar -xf "$work/debian.tar" -C "$root" --numeric-owner --xattrs --xattrs-include='*' --exclude='./dev/*'
+# systemctl says each time that /proc is not there; it needs none for this.
+units() {
+	in_root systemctl --quiet "$@" 2>"$work/systemctl.log" && return
+	cat "$work/systemctl.log" >&2
+	fail "systemctl $*"
+}
 in_root() { chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
 put() { # MODE FILE PATH: a file of ours
 	install -D -m "$1" "$2" "$root$3"
@@ -29,18 +35,19 @@ for unit in "$image"/*.service "$image"/*.path "$image"/*.timer; do
 	name=$(basename "$unit")
 	put 644 "$unit" "/usr/lib/systemd/system/$name"
 	# The others are started by a rule of udev or by another unit.
-	! grep -q '^\[Install\]' "$unit" || in_root systemctl --quiet enable "$name"
+	! grep -q '^\[Install\]' "$unit" || units enable "$name"
 done
 
 # Nobody logs in: no account has a password, and nothing asks for one.
-in_root systemctl --quiet mask getty@.service serial-getty@.service console-getty.service autovt@.service debug-shell.service \
+units mask getty@.service serial-getty@.service console-getty.service autovt@.service debug-shell.service \
 	systemd-networkd-wait-online.service
 # Wi-Fi is pibox-wifi@.service's, and the radio's state is not kept.
-in_root systemctl --quiet mask wpa_supplicant.service systemd-rfkill.service systemd-rfkill.socket
+units disable wpa_supplicant.service
+units mask wpa_supplicant.service systemd-rfkill.service systemd-rfkill.socket
 awk -F: '$2 !~ /^[*!]/ { print $1; bad = 1 } END { exit bad }' "$root/etc/shadow" || fail "these accounts have a password"
-in_root systemctl --quiet enable systemd-networkd.service systemd-resolved.service systemd-timesyncd.service
+units enable systemd-networkd.service systemd-resolved.service systemd-timesyncd.service
 # A card is written as a whole, and trimmed by nobody knows how good a firmware; dpkg's database does not change.
-in_root systemctl --quiet disable fstrim.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service 2>/dev/null
+units disable fstrim.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service getty@tty1.service
 
 echo pibox >"$root/etc/hostname"
 printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n' >"$root/etc/hosts"

@@ -60,6 +60,12 @@ func virt(uboot, card string) hardware {
 		network: []string{"-device", "virtio-net-pci,netdev=lan"}}
 }
 
+// sealed has no way in.
+func (h hardware) sealed() hardware {
+	h.shell = false
+	return h
+}
+
 func raspi3b(uboot, dtb, card string) hardware {
 	return hardware{name: "raspi3b",
 		machine: []string{"-M", "raspi3b", "-kernel", uboot, "-dtb", dtb, "-drive", "if=sd,format=raw,file=" + card},
@@ -112,10 +118,24 @@ func boot(ctx context.Context, h hardware, dir string) (*vm, error) {
 
 func (m *vm) socket() string { return filepath.Join(m.dir, "shell") }
 
+// runs tells whether QEMU still does.
+func (m *vm) runs() error {
+	select {
+	case err := <-m.ended:
+		m.ended <- err
+		return fmt.Errorf("%w: %w", errEnded, err)
+	default:
+		return nil
+	}
+}
+
+var errEnded = errors.New("QEMU ended")
+
 // cut takes the power away.
 func (m *vm) cut() {
 	_ = m.cmd.Process.Kill()
-	<-m.ended
+	err := <-m.ended
+	m.ended <- err
 }
 
 // off waits until the box has shut itself down.
