@@ -38,6 +38,9 @@ for unit in "$image"/*.service "$image"/*.path "$image"/*.timer; do
 	! grep -q '^\[Install\]' "$unit" || units enable "$name"
 done
 
+# Where the data partition appears late, or is plugged in, the server starts then.
+ln -s /usr/lib/systemd/system/pibox.service "$root/etc/systemd/system/data.mount.wants/pibox.service"
+
 # Nobody logs in: no account has a password, and nothing asks for one.
 units mask getty@.service serial-getty@.service console-getty.service autovt@.service debug-shell.service \
 	systemd-networkd-wait-online.service

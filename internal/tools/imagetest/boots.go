@@ -13,7 +13,7 @@ const local = "pibox.local"
 
 // firstBoot is a card fresh from the computer, on the board that shows most: all that is looked at from inside.
 func (t *tester) firstBoot(ctx context.Context) error {
-	m, err := boot(ctx, virt(t.uboot, t.card.file), filepath.Join(t.dir, "first"))
+	m, err := boot(ctx, t.virt(t.card.file), filepath.Join(t.dir, "first"))
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (t *tester) secondBoot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := boot(ctx, virt(t.uboot, t.card.file).sealed(), filepath.Join(t.dir, "second"))
+	m, err := boot(ctx, t.virt(t.card.file).sealed(), filepath.Join(t.dir, "second"))
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (t *tester) setUp(ctx context.Context) error {
 	if err := c.put("pibox.toml", settings); err != nil {
 		return err
 	}
-	m, err := boot(ctx, virt(t.uboot, c.file), filepath.Join(t.dir, "settings"))
+	m, err := boot(ctx, t.virt(c.file), filepath.Join(t.dir, "settings"))
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (t *tester) cutBoot(ctx context.Context) error {
 		{"at the server's first answer", func(m *vm) error { return m.serving(ctx, local) }},
 	}
 	for i, moment := range moments {
-		m, err := boot(ctx, virt(t.uboot, c.file).sealed(), filepath.Join(t.dir, "cut"+strconv.Itoa(i)))
+		m, err := boot(ctx, t.virt(c.file).sealed(), filepath.Join(t.dir, "cut"+strconv.Itoa(i)))
 		if err != nil {
 			return err
 		}
@@ -219,7 +219,7 @@ func (t *tester) cutBoot(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", moment.name, err)
 		}
 	}
-	m, err := boot(ctx, virt(t.uboot, c.file), filepath.Join(t.dir, "cut"))
+	m, err := boot(ctx, t.virt(c.file), filepath.Join(t.dir, "cut"))
 	if err != nil {
 		return err
 	}
@@ -247,7 +247,7 @@ func (t *tester) noData(ctx context.Context) error {
 	if err := c.wipe(dataStart, imageSize-dataStart); err != nil {
 		return err
 	}
-	m, err := boot(ctx, virt(t.uboot, c.file).sealed(), filepath.Join(t.dir, "no-data"))
+	m, err := boot(ctx, t.virt(c.file).sealed(), filepath.Join(t.dir, "no-data"))
 	if err != nil {
 		return err
 	}

@@ -14,14 +14,13 @@ import (
 
 // The way in. systemd takes credentials from the firmware's configuration (fw_cfg), which only a virtual machine has and whoever runs it
 // fills; two of them make a unit and pull it in. So the image under test is the one that is shipped: nothing in it knows of this.
-// QEMU allows 55 characters for a name, hence the unit's.
+// It tries again until udev has named the port, which opens once only: for both ways. QEMU allows 55 characters for a name, hence the unit's.
 const (
 	shellUnit = `[Unit]
 DefaultDependencies=no
-Wants=dev-virtio\x2dports-imagetest.device
-After=dev-virtio\x2dports-imagetest.device
+StartLimitIntervalSec=0
 [Service]
-ExecStart=/bin/sh -c 'exec /bin/sh </dev/virtio-ports/imagetest >/dev/virtio-ports/imagetest 2>&1'
+ExecStart=/bin/sh -c 'exec /bin/sh <>/dev/virtio-ports/imagetest >&0 2>&1'
 Restart=always
 RestartSec=1
 `
@@ -49,12 +48,13 @@ type hardware struct {
 	machine []string
 	network []string // before the netdev's id is named "lan"
 	shell   bool     // has the way in
+	icount  string   // QEMU's -icount
 }
 
-func virt(uboot, card string) hardware {
-	return hardware{name: "virt", shell: true,
+func (t *tester) virt(card string) hardware {
+	return hardware{name: "virt", shell: true, icount: t.icount,
 		// 512 MiB: the Zero 2 W.
-		machine: []string{"-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "512", "-bios", uboot,
+		machine: []string{"-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "512", "-bios", t.uboot,
 			"-drive", "if=none,id=card,format=raw,file=" + card, "-device", "virtio-blk-pci,drive=card",
 			"-device", "i6300esb", "-device", "virtio-keyboard-pci", "-device", "virtio-rng-pci"},
 		network: []string{"-device", "virtio-net-pci,netdev=lan"}}
@@ -91,6 +91,9 @@ func boot(ctx context.Context, h hardware, dir string) (*vm, error) {
 	}
 	args := append([]string{"-display", "none", "-monitor", "none", "-serial", "file:" + m.console, "-netdev", lan}, h.machine...)
 	args = append(args, h.network...)
+	if h.icount != "" {
+		args = append(args, "-icount", h.icount)
+	}
 	if h.name == "raspi3b" { // Linux's console is on the second line
 		args = append(args, "-serial", "file:"+filepath.Join(dir, "console2.log"))
 	}
