@@ -42,7 +42,7 @@ func (in inside) listening() error {
 // services names who runs, so that a new one is noticed.
 func (in inside) services() error {
 	return in.is("systemctl list-units --type=service --state=running --no-legend --plain | cut -d' ' -f1 | sort | tr '\\n' ' '",
-		"dbus.service pibox.service systemd-journald.service systemd-networkd.service systemd-resolved.service systemd-timesyncd.service systemd-udevd.service t.service")
+		"dbus.service pibox.service systemd-journald.service systemd-logind.service systemd-networkd.service systemd-resolved.service systemd-timesyncd.service systemd-udevd.service t.service")
 }
 
 func (in inside) readOnly() error {

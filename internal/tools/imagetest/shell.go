@@ -18,18 +18,9 @@ type shell struct {
 	n    int
 }
 
-// openShell connects and waits until the box has come far enough to answer.
+// openShell waits until the box has come far enough to answer.
 func openShell(ctx context.Context, m *vm) (*shell, error) {
-	var d net.Dialer
-	var conn net.Conn
-	err := retry(ctx, func() (err error) {
-		conn, err = d.DialContext(ctx, "unix", m.socket())
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	s := &shell{conn: conn, r: bufio.NewReader(conn)}
+	s := &shell{conn: m.shell, r: bufio.NewReader(m.shell)}
 	if _, err := s.run(ctx, "true"); err != nil {
 		return nil, fmt.Errorf("the shell in the box: %w", err)
 	}

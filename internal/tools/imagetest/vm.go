@@ -13,8 +13,8 @@ import (
 )
 
 // The way in. systemd takes credentials from the firmware's configuration (fw_cfg), which only a virtual machine has and whoever runs it
-// fills; two of them make a unit and pull it in. So the image under test is the one that is shipped: nothing in it knows of this.
-// It tries again until udev has named the port, which opens once only: for both ways. QEMU allows 55 characters for a name, hence the unit's.
+// fills: one makes a unit, the other a rule of udev that starts it when the virtual port is there. So the image under test is the one that is
+// shipped: nothing in it knows of this. The port opens once only: for both ways. QEMU allows 55 characters for a name, hence the unit's.
 const (
 	shellUnit = `[Unit]
 DefaultDependencies=no
@@ -22,11 +22,11 @@ StartLimitIntervalSec=0
 [Service]
 ExecStart=/bin/sh -c 'exec /bin/sh <>/dev/virtio-ports/imagetest >&0 2>&1'
 Restart=always
-RestartSec=1
+RestartSec=2
 `
-	shellUnitName   = "opt/io.systemd.credentials/systemd.extra-unit.t.service"
-	shellDropIn     = "[Unit]\nWants=t.service\n"
-	shellDropInName = "opt/io.systemd.credentials/systemd.unit-dropin.-.mount"
+	shellUnitName = "opt/io.systemd.credentials/systemd.extra-unit.t.service"
+	shellRule     = `SUBSYSTEM=="virtio-ports", ATTR{name}=="imagetest", TAG+="systemd", ENV{SYSTEMD_WANTS}+="t.service"` + "\n"
+	shellRuleName = "opt/io.systemd.credentials/udev.rules.t"
 )
 
 // ports are those of the box that a boot forwards to loopback.
@@ -40,6 +40,7 @@ type vm struct {
 	began   time.Time
 	forward map[int]string // by port of the box
 	ended   chan error
+	shell   net.Conn // to the way in
 }
 
 // hardware of a boot.
@@ -98,8 +99,8 @@ func boot(ctx context.Context, h hardware, dir string) (*vm, error) {
 		args = append(args, "-serial", "file:"+filepath.Join(dir, "console2.log"))
 	}
 	if h.shell {
-		for name, text := range map[string]string{shellUnitName: shellUnit, shellDropInName: shellDropIn} {
-			file := filepath.Join(dir, filepath.Ext(name)[1:])
+		for name, text := range map[string]string{shellUnitName: shellUnit, shellRuleName: shellRule} {
+			file := filepath.Join(dir, filepath.Base(name))
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				return nil, err
 			}
@@ -116,6 +117,16 @@ func boot(ctx context.Context, h hardware, dir string) (*vm, error) {
 		return nil, err
 	}
 	go func() { m.ended <- m.cmd.Wait() }()
+	if h.shell { // before the shell starts: without anybody at the other end it would read an end
+		err := retry(ctx, func() (err error) {
+			m.shell, err = net.Dial("unix", m.socket())
+			return errors.Join(err, m.runs())
+		})
+		if err != nil {
+			m.cut()
+			return nil, err
+		}
+	}
 	return m, nil
 }
 
