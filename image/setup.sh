@@ -7,7 +7,7 @@
 export DEBIAN_FRONTEND=noninteractive
 install='apt-get -o DPkg::Lock::Timeout=600 -qq install -y --no-install-recommends'
 
-if ! dpkg -s mmdebstrap mtools dosfstools u-boot-tools arch-test fdisk uidmap zstd qemu-system-arm qemu-user qemu-user-binfmt >/dev/null 2>&1; then
+if ! dpkg -s mmdebstrap mtools dosfstools u-boot-tools arch-test fdisk uidmap zstd python3-slixmpp qemu-system-arm qemu-user qemu-user-binfmt >/dev/null 2>&1; then
 	. /etc/os-release
 	list=/etc/apt/sources.list.d/pibox-backports.sources
 	find_mirrors
@@ -17,7 +17,7 @@ if ! dpkg -s mmdebstrap mtools dosfstools u-boot-tools arch-test fdisk uidmap zs
 			printf 'Types: deb\nURIs: %s\nSuites: bookworm-backports\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' "$mirror_debian" >"$list"
 	fi
 	apt-get -qq update
-	$install mmdebstrap mtools dosfstools u-boot-tools arch-test fdisk uidmap zstd
+	$install mmdebstrap mtools dosfstools u-boot-tools arch-test fdisk uidmap zstd python3-slixmpp
 	# shellcheck disable=SC2086 # words
 	$install ${from:-} qemu-system-arm qemu-user qemu-user-binfmt
 fi
