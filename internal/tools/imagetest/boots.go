@@ -306,3 +306,31 @@ func (t *tester) raspberry(ctx context.Context) error {
 	})
 	return nil
 }
+
+// idleHour counts what an hour writes in which nobody logs in. Its hour is emulated: with sleep=off the time in which the guest waits does not pass.
+func (t *tester) idleHour(ctx context.Context) error {
+	c, err := t.fresh.copyTo(filepath.Join(t.dir, "card-idle"))
+	if err != nil {
+		return err
+	}
+	h := t.virt(c.file)
+	h.icount = "shift=2,sleep=off"
+	m, err := boot(ctx, h, filepath.Join(t.dir, "idle"))
+	if err != nil {
+		return err
+	}
+	defer m.cut()
+	if err := m.serving(ctx, local); err != nil {
+		return err
+	}
+	sh, err := openShell(ctx, m)
+	if err != nil {
+		return err
+	}
+	in := inside{ctx, sh}
+	t.check("ten minutes later it uses less than 120 MB", func() error {
+		return errors.Join(in.is("sleep 600", ""), in.memory())
+	})
+	t.check("in an idle hour nothing is written but to the data partition", func() error { return in.idle("3600") })
+	return nil
+}

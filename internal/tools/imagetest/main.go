@@ -53,17 +53,19 @@ type part struct {
 	name  string
 	limit time.Duration
 	play  func(context.Context) error
+	extra bool // only when it is named
 }
 
 // parts are all that are played, in order. The second needs the first.
 func (t *tester) parts() []part {
 	return []part{
-		{"first", 15*time.Minute + t.idle, t.firstBoot},
-		{"second", 10 * time.Minute, t.secondBoot},
-		{"settings", 10 * time.Minute, t.setUp},
-		{"cut", 15 * time.Minute, t.cutBoot},
-		{"no-data", 10 * time.Minute, t.noData},
-		{"raspi3b", 15 * time.Minute, t.raspberry},
+		{"first", 15*time.Minute + t.idle, t.firstBoot, false},
+		{"second", 10 * time.Minute, t.secondBoot, false},
+		{"settings", 10 * time.Minute, t.setUp, false},
+		{"cut", 15 * time.Minute, t.cutBoot, false},
+		{"no-data", 10 * time.Minute, t.noData, false},
+		{"raspi3b", 15 * time.Minute, t.raspberry, false},
+		{"idle", 30 * time.Minute, t.idleHour, true},
 	}
 }
 
@@ -93,7 +95,7 @@ func (t *tester) all(ctx context.Context) (ok bool, err error) {
 		return false, nil
 	}
 	for _, b := range t.parts() {
-		if t.only != "" && !slices.Contains(strings.Split(t.only, ","), b.name) {
+		if named := slices.Contains(strings.Split(t.only, ","), b.name); !named && (t.only != "" || b.extra) {
 			continue
 		}
 		fmt.Println("==", b.name)
