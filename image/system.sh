@@ -90,7 +90,7 @@ find "$root/boot/dtb" -name '*.dtb' ! -name 'bcm27*' ! -name 'bcm283*' -delete
 rm -rf "$root"/boot/config-* "$root"/boot/System.map-* "$root"/vmlinuz* "$root"/initrd.img* "$root/usr/lib/linux-image-$kernel"
 
 # What differs from build to build, or belongs to a system that installs packages.
-rm -rf "$root"/var/lib/apt "$root"/var/cache/* "$root"/var/log/* "$root"/var/lib/dpkg/*-old "$root"/etc/*- "$root"/var/lib/systemd/catalog/database \
+rm -rf "$root"/etc/apt "$root"/var/lib/apt "$root"/var/cache/* "$root"/var/log/* "$root"/var/lib/dpkg/*-old "$root"/etc/*- "$root"/var/lib/systemd/catalog/database \
 	"$root"/var/tmp/* "$root"/tmp/* "$root"/run/* "$root"/etc/.pwd.lock
 # /var is in memory when the box runs; what is known of the packages moves to where it can be read.
 mkdir -p "$root/usr/lib/pibox"
