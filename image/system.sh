@@ -42,11 +42,11 @@ done
 ln -s /usr/lib/systemd/system/pibox.service "$root/etc/systemd/system/data.mount.wants/pibox.service"
 
 # Nobody logs in: no account has a password, and nothing asks for one.
-units mask getty@.service serial-getty@.service console-getty.service autovt@.service debug-shell.service \
+units mask getty@.service serial-getty@.service console-getty.service autovt@.service \
 	systemd-networkd-wait-online.service
-# Wi-Fi is pibox-wifi@.service's, and the radio's state is not kept.
 # /var is in memory: what explains log messages would be made anew there at each start.
 units mask systemd-journal-catalog-update.service
+# Wi-Fi is pibox-wifi@.service's, and the radio's state is not kept.
 units disable wpa_supplicant.service
 units mask wpa_supplicant.service systemd-rfkill.service systemd-rfkill.socket
 awk -F: '$2 !~ /^[*!]/ { print $1; bad = 1 } END { exit bad }' "$root/etc/shadow" || fail "these accounts have a password"
