@@ -110,7 +110,13 @@ func boot(ctx context.Context, h hardware, dir string) (*vm, error) {
 			"-device", "virtserialport,chardev=sh,name=imagetest")
 	}
 	m.cmd = exec.CommandContext(ctx, "qemu-system-aarch64", args...)
-	m.cmd.Stderr = os.Stderr
+	// QEMU warns of each packet that comes before the guest's network is up.
+	said, err := os.Create(filepath.Join(dir, "qemu.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer said.Close()
+	m.cmd.Stderr = said
 	// It ends with the harness, however that ends.
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := m.cmd.Start(); err != nil {
