@@ -13,8 +13,10 @@ run() {
 }
 run "$image/fetch.sh"
 run "$image/debian.sh"
+run "$image/keys.sh"
 run $as_root "$image/system.sh"
 run $as_root "$image/ext4.sh"
 run "$image/fat.sh"
 run "$image/card.sh"
+run "$image/update.sh"
 [ -n "${PIBOX_IMAGE_CARD_ONLY:-}" ] || run "$image/pack.sh"

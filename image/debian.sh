@@ -7,7 +7,7 @@
 need mmdebstrap mmdebstrap qemu-aarch64 qemu-user
 arch-test "$arch" >/dev/null 2>&1 || fail "this machine does not run programs for $arch: as root, image/setup.sh"
 
-key=$(cat "$image/packages.lock" "$image/excluded.dpkg" "$image"/initramfs/* "$image/initrd.sh" "$0" | sha256sum)
+key="$(cat "$image/packages.lock" "$image/excluded.dpkg" "$image"/initramfs/* "$image/initrd.sh" "$0" | sha256sum) $debian_epoch"
 if [ -e "$work/debian.tar" ] && [ "$(cat "$work/debian.key" 2>/dev/null)" = "$key" ]; then
 	say "debian.tar is there"
 	exit 0
@@ -18,7 +18,8 @@ rm -f "$work/debian.tar" "$work/debian.key"
 include=$(grep '^card ' "$image/packages.lock" | awk '{ print $3 }' | sed 's:.*/::; s/_.*//; s/%2b/+/g' | paste -sd, -)
 # The initrd is made once, by initrd.sh, instead of by each package that would like a new one.
 INITRD=No
-export INITRD
+SOURCE_DATE_EPOCH=$debian_epoch
+export INITRD SOURCE_DATE_EPOCH
 mmdebstrap --quiet --variant=essential --architectures="$arch" --include="$include" \
 	--aptopt='APT::Install-Recommends "false"' \
 	--dpkgopt=force-unsafe-io \

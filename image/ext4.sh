@@ -6,7 +6,7 @@
 root=$work/root
 data=$work/data
 rm -rf "$data"
-install -d -m 755 "$data" "$data/etc" "$data/timesync"
+install -d -m 755 "$data" "$data/etc" "$data/etc/pibox" "$data/timesync"
 install -d -m 700 -o $pibox_id -g $pibox_id "$data/pibox"
 find "$data" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 

@@ -25,7 +25,7 @@ cp "$work"/root/boot/dtb/broadcom/*.dtb "$tree/"
 [ ! -d "$firmware/overlays" ] || cp -r "$firmware/overlays" "$tree/"
 cp "$image/config.txt" "$tree/"
 mkimage -A arm64 -O linux -T script -C none -n pibox -d "$image/boot.cmd" "$tree/boot.scr" >/dev/null
-for extra in "$image"/fat/*; do [ ! -e "$extra" ] || cp "$extra" "$tree/"; done
+"$pibox" card lay "$tree"
 
 find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 rm -f "$work/fat.img"

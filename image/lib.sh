@@ -13,10 +13,14 @@ work=${PIBOX_IMAGE_WORK:-$top/dist/image}
 debs=$work/debs         # downloaded packages, kept between builds
 repo=$work/repo         # the same as a repository for mmdebstrap
 version=${VERSION:-development}
+pibox=$work/pibox       # the program, for this machine
+test_key=$top/dist/update-test.key
 
 # The one time that everything in the image bears: that of the commit, so that a build depends on the sources alone.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$top" log -1 --format=%ct 2>/dev/null || stat -c %Y "$image/packages.lock")}
 export SOURCE_DATE_EPOCH
+# That of what debian.sh keeps between builds: it depends on the lock alone.
+debian_epoch=$(git -C "$top" log -1 --format=%at -- image/packages.lock 2>/dev/null | grep . || echo "$SOURCE_DATE_EPOCH")
 
 suite=trixie
 arch=arm64
@@ -56,6 +60,8 @@ mirror_of() { # LABEL: prints the URI of an archive, by the label in its Release
 	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Label: $1" | head -n 1 | sed 's:/*$:/:'
 }
 find_mirrors() {
+	# Where apt has no lists yet, it knows no labels.
+	[ -n "$(mirror_of Debian)" ] || [ "$(id -u)" != 0 ] || apt-get -qq update
 	mirror_debian=${PIBOX_MIRROR:-$(mirror_of Debian)}
 	mirror_security=${PIBOX_MIRROR_SECURITY:-$(mirror_of Debian-Security)}
 	[ -n "$mirror_debian" ] && [ -n "$mirror_security" ] ||

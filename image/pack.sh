@@ -10,8 +10,8 @@ sum_of() { sha256sum "$1" | cut -d' ' -f1; }
 # -T1: with several threads the bytes would depend on how many there are.
 zstd -q -f -9 -T1 "$work/card.img" -o "$out.zst"
 (cd "$top/dist" && sha256sum "$(basename "$out").zst" >"$(basename "$out").zst.sha256")
-# A root slot by itself is what an update carries.
-cp --sparse=always "$work/root.ext4" "$top/dist/pibox-root-$arch.ext4"
+rm -f "$top"/dist/pibox-*.update
+[ ! -e "$work/update" ] || cp "$work/update" "$top/dist/pibox-$version.update"
 
 (cd "$top" && $GO run ./internal/tools/sbom -dpkg "$work/dpkg-status" -program "dist/pibox-linux-$arch" -version "$version" -created "$SOURCE_DATE_EPOCH") >"$out.spdx.json"
 

@@ -6,7 +6,7 @@ again=$(mktemp -d "$top/dist/again.XXXX")
 trap 'rm -rf "$again"' EXIT
 cp -al "$debs" "$again/debs"
 PIBOX_IMAGE_WORK=$again PIBOX_IMAGE_CARD_ONLY=yes "$image/build.sh"
-for part in rootfs.tar root.ext4 data.ext4 fat.img card.img; do
+for part in root.ext4 data.ext4 fat.img card.img update; do
 	if cmp "$work/$part" "$again/$part"; then
 		say "byte-identical: $part"
 	else

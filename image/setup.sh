@@ -7,19 +7,17 @@
 export DEBIAN_FRONTEND=noninteractive
 install='apt-get -o DPkg::Lock::Timeout=600 -qq install -y --no-install-recommends'
 
-. /etc/os-release
-if [ "$VERSION_CODENAME" = bookworm ]; then
+if ! dpkg -s mmdebstrap mtools dosfstools u-boot-tools arch-test fdisk uidmap zstd python3-slixmpp qemu-system-arm qemu-user qemu-user-binfmt >/dev/null 2>&1; then
+	. /etc/os-release
 	list=/etc/apt/sources.list.d/pibox-backports.sources
-	if ! apt-get indextargets --format '$(SUITE)' 'Created-By: Packages' | grep -q bookworm-backports; then
-		find_mirrors
-		printf 'Types: deb\nURIs: %s\nSuites: bookworm-backports\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' "$mirror_debian" >"$list"
-		apt-get -qq update
+	find_mirrors
+	if [ "$VERSION_CODENAME" = bookworm ]; then
+		from='-t bookworm-backports'
+		apt-get indextargets --format '$(SUITE) $(RELEASE)' 'Created-By: Packages' | grep -q -e bookworm-backports -e oldstable-backports ||
+			printf 'Types: deb\nURIs: %s\nSuites: bookworm-backports\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' "$mirror_debian" >"$list"
 	fi
-	from='-t bookworm-backports'
-fi
-if ! dpkg -s mmdebstrap mtools u-boot-tools arch-test fdisk qemu-system-arm qemu-user-binfmt >/dev/null 2>&1; then
 	apt-get -qq update
-	$install mmdebstrap mtools dosfstools u-boot-tools arch-test fdisk uidmap binfmt-support
+	$install mmdebstrap mtools dosfstools u-boot-tools arch-test fdisk uidmap zstd python3-slixmpp
 	# shellcheck disable=SC2086 # words
 	$install ${from:-} qemu-system-arm qemu-user qemu-user-binfmt
 fi
@@ -27,10 +25,8 @@ fi
 if [ ! -e /proc/sys/fs/binfmt_misc/status ]; then
 	mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
 fi
-if ! arch-test "$arch" >/dev/null 2>&1; then
-	if [ -e /usr/lib/binfmt.d/qemu-aarch64.conf ]; then
-		cat /usr/lib/binfmt.d/qemu-aarch64.conf >/proc/sys/fs/binfmt_misc/register
-	else
-		update-binfmts --enable qemu-aarch64
-	fi
+# A later QEMU brings no format for update-binfmts any more, only systemd's line.
+if [ ! -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ]; then
+	cat /usr/lib/binfmt.d/qemu-aarch64.conf >/proc/sys/fs/binfmt_misc/register
 fi
+arch-test "$arch" >/dev/null || fail "this machine does not run programs for $arch"

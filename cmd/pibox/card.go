@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -15,6 +16,7 @@ import (
 
 	"pibox/internal/card"
 	"pibox/internal/health"
+	"pibox/internal/slot"
 )
 
 func cardCmds(a *app) []*cobra.Command { return []*cobra.Command{cardCmd(a)} }
@@ -57,6 +59,9 @@ func cardCmd(a *app) *cobra.Command {
 		defer stop()
 		return made().Fault(ctx, health.LEDConfig{})
 	})
+	sub("grow", "Let the data partition fill the card, before it is mounted", "  pibox card grow", cobra.NoArgs, func(context.Context, []string) error {
+		return a.growData()
+	})
 	sub("lay FOLDER", "Write the files that lie on a new card", "  pibox card lay fat", needs("a folder", "fat"), func(_ context.Context, args []string) error {
 		return card.Lay(args[0])
 	})
@@ -64,6 +69,23 @@ func cardCmd(a *app) *cobra.Command {
 		return a.checkCard(args[0])
 	})
 	return c
+}
+
+// growData finds the partitions by the names that the initrd gave them (image/initramfs/card).
+func (a *app) growData() error {
+	disk, err := filepath.EvalSymlinks("/dev/pibox/card")
+	if err != nil {
+		return err
+	}
+	part, err := filepath.EvalSymlinks("/dev/pibox/data")
+	if err != nil {
+		return err
+	}
+	g, err := slot.Grow(slot.Device{Path: disk}, part, "/sys")
+	if g.From != g.To {
+		a.say("the data partition grows from %s to %s", size(g.From), size(g.To))
+	}
+	return err
 }
 
 func (a *app) checkCard(path string) error {

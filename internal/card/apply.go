@@ -30,6 +30,8 @@ func (b *boot) apply(s Settings) {
 		b.try("wifi", b.replaceChanged(b.supplicantPath(), []byte(s.WiFi.supplicant(b.kept.Key)), 0o600))
 	}
 	b.try("time zone", b.zone(s.TimeZone))
+	// /etc/pibox leads here: the server's unit needs it, also without a file in it.
+	b.try("configuration", b.disk.Folder(filepath.Dir(b.configPath()), 0o755))
 	b.try("configuration", b.configure(s.Domain))
 }
 

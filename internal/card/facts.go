@@ -109,8 +109,10 @@ func writeRun(path string, data []byte, mode fs.FileMode, gid int) error {
 	if err := os.WriteFile(path+partSuffix, data, mode); err != nil {
 		return err
 	}
-	if err := os.Chown(path+partSuffix, -1, gid); err != nil {
-		return err
+	if gid >= 0 { // the daemon, which leaves it, may not even ask (SystemCallFilter)
+		if err := os.Chown(path+partSuffix, -1, gid); err != nil {
+			return err
+		}
 	}
 	return os.Rename(path+partSuffix, path)
 }

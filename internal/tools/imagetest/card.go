@@ -2,8 +2,10 @@ package main
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,9 +20,14 @@ import (
 type card struct{ file string }
 
 const (
-	cardSize = 4 << 30 // a power of two, as QEMU's SD controller wants it
-	fatStart = 4 << 20 // image/lib.sh
-	block    = 1 << 20
+	cardSize  = 4 << 30 // a power of two, as QEMU's SD controller wants it
+	imageSize = dataStart + 128<<20
+	fatStart  = 4 << 20 // image/lib.sh
+	fatSize   = 256 << 20
+	// dataEntry is where the partition table has the length of the fourth partition, in sectors.
+	dataEntry = 446 + 3*16 + 12
+	dataStart = 1796 << 20
+	block     = 1 << 20
 )
 
 // flash writes the compressed image on a new card, sparsely, and checks it by the manifest, as Raspberry Pi Imager does.
@@ -52,6 +59,47 @@ func flash(image, manifest, file string) (card, error) {
 		return card{}, fmt.Errorf("the image is %s, the manifest says %s", got, want)
 	}
 	return card{file}, out.Truncate(cardSize)
+}
+
+// copyTo makes another card of the same content.
+func (c card) copyTo(file string) (card, error) {
+	in, err := os.Open(c.file)
+	if err != nil {
+		return card{}, err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return card{}, err
+	}
+	defer out.Close()
+	// What lies behind the image is a hole.
+	if err := copySparse(out, io.LimitReader(in, imageSize)); err != nil {
+		return card{}, err
+	}
+	return card{file}, out.Truncate(cardSize)
+}
+
+// dataSize is that of the data partition, by the partition table, in bytes.
+func (c card) dataSize() (int64, error) {
+	f, err := os.Open(c.file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var length [4]byte
+	_, err = f.ReadAt(length[:], dataEntry)
+	return int64(binary.LittleEndian.Uint32(length[:])) * 512, err
+}
+
+// wipe makes zeros of a part of the card.
+func (c card) wipe(at, length int64) error {
+	f, err := os.OpenFile(c.file, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(make([]byte, length), at)
+	return errors.Join(err, f.Close())
 }
 
 func copySparse(out *os.File, in io.Reader) error {
@@ -86,6 +134,11 @@ func extractSum(manifest string) (string, error) {
 		return "", fmt.Errorf("%s: not one image in it (%w)", manifest, err)
 	}
 	return m.List[0].Sum, nil
+}
+
+// has tells whether there is such a file on the first partition.
+func (c card) has(name string) bool {
+	return exec.Command("mdir", "-i", c.fat(), "::"+name).Run() == nil
 }
 
 // put writes a file on the FAT partition, as a computer with the card in it would.

@@ -42,7 +42,7 @@ func (in inside) listening() error {
 // services names who runs, so that a new one is noticed.
 func (in inside) services() error {
 	return in.is("systemctl list-units --type=service --state=running --no-legend --plain | cut -d' ' -f1 | sort | tr '\\n' ' '",
-		"dbus.service pibox.service systemd-journald.service systemd-networkd.service systemd-resolved.service systemd-timesyncd.service systemd-udevd.service t.service")
+		"dbus.service pibox.service systemd-journald.service systemd-logind.service systemd-networkd.service systemd-resolved.service systemd-timesyncd.service systemd-udevd.service t.service")
 }
 
 func (in inside) readOnly() error {
@@ -66,18 +66,18 @@ func (in inside) readOnly() error {
 
 // grown allows for what a file system needs for itself.
 func (in inside) grown() error {
-	out, err := in.sh.run(in.ctx, "stat -f -c '%b %S' /data; cat /sys/class/block/$(basename $(readlink -f /dev/pibox/card))/size; sfdisk -l -o End /dev/pibox/card | tail -n 1")
+	out, err := in.sh.run(in.ctx, "cd /sys/class/block; stat -f -c '%b %S' /data; cat $(basename $(readlink -f /dev/pibox/card))/size; cd $(basename $(readlink -f /dev/pibox/data)); cat start size")
 	if err != nil {
 		return err
 	}
-	var blocks, size, sectors, end int64
-	if _, err := fmt.Sscan(out, &blocks, &size, &sectors, &end); err != nil {
+	var blocks, size, sectors, start, length int64
+	if _, err := fmt.Sscan(out, &blocks, &size, &sectors, &start, &length); err != nil {
 		return fmt.Errorf("%q: %w", out, err)
 	}
-	if end+1+4096 < sectors {
-		return fmt.Errorf("the partition ends at %d of %d", end, sectors)
+	if start+length != sectors {
+		return fmt.Errorf("the partition ends at %d of %d", start+length, sectors)
 	}
-	if got, least := blocks*size, sectors*512/2; got < least {
+	if got, least := blocks*size, length*512/10*9; got < least {
 		return fmt.Errorf("the file system has %d bytes, want %d at least", got, least)
 	}
 	return nil
@@ -86,8 +86,8 @@ func (in inside) grown() error {
 func (in inside) nobody() error {
 	return errors.Join(
 		in.is("awk -F: '$2 !~ /^[*!]/' /etc/shadow", ""),
-		in.is("ps -e -o comm= 2>/dev/null | grep -c getty || true", "0"),
-		in.is("systemctl is-enabled debug-shell.service getty@tty1.service serial-getty@ttyAMA0.service | sort -u", "masked"))
+		in.is("cat /proc/[0-9]*/comm | grep -c -x -e agetty -e login -e sshd || true", "0"),
+		in.is("systemctl is-enabled debug-shell.service getty@tty1.service serial-getty@ttyAMA0.service | sort -u | tr '\\n' ' '", "disabled masked"))
 }
 
 func (in inside) clock() error {
@@ -109,7 +109,11 @@ func (in inside) memory() error {
 		return err
 	}
 	used := (total - available) / 1024
-	fmt.Printf("      %d MiB used of %d\n", used, total/1024)
+	processes, err := in.sh.run(in.ctx, "cat /proc/[0-9]*/statm | grep -c -v '^0 '")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("      %d MiB used of %d, %s processes (three are the test's)\n", used, total/1024, processes)
 	if used > 120 {
 		return fmt.Errorf("%d MiB", used)
 	}
@@ -150,13 +154,38 @@ func (in inside) stuck() error {
 // light gives the daemon the keyboard's caps lock, as docs/leds.md says for a light with another name, and watches it change.
 func (in inside) light() error {
 	const name = `$(basename /sys/class/leds/*capslock)`
-	_, err := in.sh.run(in.ctx, `mkdir -p /run/systemd/system/pibox.service.d
-printf '[health]\nstatus_led = "%s"\n' `+name+` >/run/light.toml
+	_, err := in.sh.run(in.ctx, `mkdir -p /run/systemd/system/pibox.service.d /run/udev/rules.d
+sed 's/ACT|PWR|led0|led1/*capslock/' /usr/lib/udev/rules.d/60-pibox-leds.rules >/run/udev/rules.d/61-test.rules
+udevadm control --reload && udevadm trigger --settle --subsystem-match=leds
+printf '[health]\nstatus_led = "%s"\npower_led = "none"\n' `+name+` >/run/light.toml
 printf '[Service]\nReadWritePaths=/sys/class/leds/%s\nExecStart=\nExecStart=/usr/bin/pibox serve --config /run/light.toml\n' `+name+` >/run/systemd/system/pibox.service.d/light.conf
 systemctl daemon-reload && systemctl restart pibox.service`)
 	if err != nil {
 		return err
 	}
-	// Well: lit, with a wink every three seconds.
+	// Well, or degraded: lit, with winks.
 	return in.is(`for i in $(seq 80); do cat /sys/class/leds/*capslock/brightness; sleep 0.1; done | sort -u | wc -l`, "2")
+}
+
+// idle counts the sectors that are written to the card, by partition, while nobody does anything.
+func (in inside) idle(time string) error {
+	out, err := in.sh.run(in.ctx, `look() { for p in fat root-a root-b data; do awk "{ print \"$p\", \$7 }" /sys/class/block/$(basename $(readlink -f /dev/pibox/$p))/stat; done; }
+before=$(look); sleep `+time+`; after=$(look)
+echo "$before" >/run/before; echo "$after" >/run/after
+paste -d ' ' /run/before /run/after | awk '{ print $1, $4 - $2 }'`)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("      sectors written in %s s: %s\n", time, strings.ReplaceAll(out, "\n", ", "))
+	for line := range strings.Lines(out) {
+		var name string
+		var n int
+		if _, err := fmt.Sscan(line, &name, &n); err != nil {
+			return fmt.Errorf("%q: %w", out, err)
+		}
+		if n > 0 && name != "data" {
+			return fmt.Errorf("%d sectors of %s", n, name)
+		}
+	}
+	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -19,7 +21,9 @@ func main() {
 	flag.StringVar(&t.image, "image", "dist/pibox-arm64.img.zst", "the `image` to try")
 	flag.StringVar(&t.manifest, "manifest", "dist/pibox.rpi-imager-manifest", "its `manifest` for Raspberry Pi Imager")
 	flag.StringVar(&t.uboot, "uboot", "dist/image/u-boot-virt.bin", "u-boot for QEMU's board virt, which has no firmware to load it from the card")
-	flag.StringVar(&t.only, "only", "", "one `boot` alone")
+	flag.StringVar(&t.only, "only", "", "these `parts` alone, with commas between them")
+	flag.DurationVar(&t.idle, "idle", time.Minute, "how long to count what is written while nobody does anything")
+	flag.StringVar(&t.icount, "icount", "", "QEMU's -icount: the emulated time then goes with what is computed, which a machine that others use as well needs")
 	flag.BoolVar(&t.keep, "keep", false, "keep the folder with the card and the consoles")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -34,33 +38,39 @@ func main() {
 }
 
 type tester struct {
-	image, manifest, uboot, only string
-	keep                         bool
+	image, manifest, uboot, only, icount string
+	idle                                 time.Duration
+	keep                                 bool
 
 	dir            string
-	card           card
+	fresh          card // as it was flashed
+	card           card // of the first and the second boot
 	passed, failed int
 }
 
-// boots are all that are played, in order, on the same card.
-func (t *tester) boots() []struct {
+// part is one or more boots that belong together.
+type part struct {
 	name  string
 	limit time.Duration
 	play  func(context.Context) error
-} {
-	return []struct {
-		name  string
-		limit time.Duration
-		play  func(context.Context) error
-	}{
-		{"first", 10 * time.Minute, t.firstBoot},
-		{"second", 5 * time.Minute, t.secondBoot},
-		{"raspi3b", 10 * time.Minute, t.raspberry},
+	extra bool // only when it is named
+}
+
+// parts are all that are played, in order. The second needs the first.
+func (t *tester) parts() []part {
+	return []part{
+		{"first", 15*time.Minute + t.idle, t.firstBoot, false},
+		{"second", 10 * time.Minute, t.secondBoot, false},
+		{"settings", 10 * time.Minute, t.setUp, false},
+		{"cut", 15 * time.Minute, t.cutBoot, false},
+		{"no-data", 10 * time.Minute, t.noData, false},
+		{"raspi3b", 15 * time.Minute, t.raspberry, false},
+		{"idle", 30 * time.Minute, t.idleHour, true},
 	}
 }
 
 func (t *tester) all(ctx context.Context) (ok bool, err error) {
-	for _, p := range []string{"qemu-system-aarch64", "mcopy"} {
+	for _, p := range []string{"qemu-system-aarch64", "mcopy", python} {
 		if _, err := exec.LookPath(p); err != nil {
 			return false, fmt.Errorf("%w (image/setup.sh installs what this needs)", err)
 		}
@@ -76,14 +86,16 @@ func (t *tester) all(ctx context.Context) (ok bool, err error) {
 		_ = os.RemoveAll(t.dir)
 	}()
 	t.check("the image is what its manifest says", func() (err error) {
-		t.card, err = flash(t.image, t.manifest, filepath.Join(t.dir, "card"))
+		if t.fresh, err = flash(t.image, t.manifest, filepath.Join(t.dir, "fresh")); err == nil {
+			t.card, err = t.fresh.copyTo(filepath.Join(t.dir, "card"))
+		}
 		return err
 	})
 	if t.failed > 0 {
 		return false, nil
 	}
-	for _, b := range t.boots() {
-		if t.only != "" && t.only != b.name {
+	for _, b := range t.parts() {
+		if named := slices.Contains(strings.Split(t.only, ","), b.name); !named && (t.only != "" || b.extra) {
 			continue
 		}
 		fmt.Println("==", b.name)

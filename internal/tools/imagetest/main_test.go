@@ -56,7 +56,7 @@ func TestCopySparse(t *testing.T) {
 
 // QEMU refuses longer names.
 func TestNames(t *testing.T) {
-	for _, name := range []string{shellUnitName, shellDropInName} {
+	for _, name := range []string{shellUnitName, shellRuleName} {
 		if len(name) > 55 {
 			t.Errorf("%s has %d characters", name, len(name))
 		}

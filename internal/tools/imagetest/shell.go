@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -17,18 +18,9 @@ type shell struct {
 	n    int
 }
 
-// openShell connects and waits until the box has come far enough to answer.
+// openShell waits until the box has come far enough to answer.
 func openShell(ctx context.Context, m *vm) (*shell, error) {
-	var d net.Dialer
-	var conn net.Conn
-	err := retry(ctx, func() (err error) {
-		conn, err = d.DialContext(ctx, "unix", m.socket())
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	s := &shell{conn: conn, r: bufio.NewReader(conn)}
+	s := &shell{conn: m.shell, r: bufio.NewReader(m.shell)}
 	if _, err := s.run(ctx, "true"); err != nil {
 		return nil, fmt.Errorf("the shell in the box: %w", err)
 	}
@@ -67,8 +59,8 @@ func retry(ctx context.Context, f func() error) error {
 	defer tick.Stop()
 	for {
 		err := f()
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, errEnded) {
+			return err
 		}
 		select {
 		case <-tick.C:

@@ -13,21 +13,20 @@ import (
 )
 
 // The way in. systemd takes credentials from the firmware's configuration (fw_cfg), which only a virtual machine has and whoever runs it
-// fills; two of them make a unit and pull it in. So the image under test is the one that is shipped: nothing in it knows of this.
-// QEMU allows 55 characters for a name, hence the unit's.
+// fills: one makes a unit, the other a rule of udev that starts it when the virtual port is there. So the image under test is the one that is
+// shipped: nothing in it knows of this. The port opens once only: for both ways. QEMU allows 55 characters for a name, hence the unit's.
 const (
 	shellUnit = `[Unit]
 DefaultDependencies=no
-Wants=dev-virtio\x2dports-imagetest.device
-After=dev-virtio\x2dports-imagetest.device
+StartLimitIntervalSec=0
 [Service]
-ExecStart=/bin/sh -c 'exec /bin/sh </dev/virtio-ports/imagetest >/dev/virtio-ports/imagetest 2>&1'
+ExecStart=/bin/sh -c 'exec /bin/sh <>/dev/virtio-ports/imagetest >&0 2>&1'
 Restart=always
-RestartSec=1
+RestartSec=2
 `
-	shellUnitName   = "opt/io.systemd.credentials/systemd.extra-unit.t.service"
-	shellDropIn     = "[Unit]\nWants=t.service\n"
-	shellDropInName = "opt/io.systemd.credentials/systemd.unit-dropin.-.mount"
+	shellUnitName = "opt/io.systemd.credentials/systemd.extra-unit.t.service"
+	shellRule     = `SUBSYSTEM=="virtio-ports", ATTR{name}=="imagetest", TAG+="systemd", ENV{SYSTEMD_WANTS}+="t.service"` + "\n"
+	shellRuleName = "opt/io.systemd.credentials/udev.rules.t"
 )
 
 // ports are those of the box that a boot forwards to loopback.
@@ -41,6 +40,7 @@ type vm struct {
 	began   time.Time
 	forward map[int]string // by port of the box
 	ended   chan error
+	shell   net.Conn // to the way in
 }
 
 // hardware of a boot.
@@ -49,15 +49,22 @@ type hardware struct {
 	machine []string
 	network []string // before the netdev's id is named "lan"
 	shell   bool     // has the way in
+	icount  string   // QEMU's -icount
 }
 
-func virt(uboot, card string) hardware {
-	return hardware{name: "virt", shell: true,
+func (t *tester) virt(card string) hardware {
+	return hardware{name: "virt", shell: true, icount: t.icount,
 		// 512 MiB: the Zero 2 W.
-		machine: []string{"-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "512", "-bios", uboot,
+		machine: []string{"-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "512", "-bios", t.uboot,
 			"-drive", "if=none,id=card,format=raw,file=" + card, "-device", "virtio-blk-pci,drive=card",
 			"-device", "i6300esb", "-device", "virtio-keyboard-pci", "-device", "virtio-rng-pci"},
 		network: []string{"-device", "virtio-net-pci,netdev=lan"}}
+}
+
+// sealed has no way in.
+func (h hardware) sealed() hardware {
+	h.shell = false
+	return h
 }
 
 func raspi3b(uboot, dtb, card string) hardware {
@@ -85,12 +92,15 @@ func boot(ctx context.Context, h hardware, dir string) (*vm, error) {
 	}
 	args := append([]string{"-display", "none", "-monitor", "none", "-serial", "file:" + m.console, "-netdev", lan}, h.machine...)
 	args = append(args, h.network...)
+	if h.icount != "" {
+		args = append(args, "-icount", h.icount)
+	}
 	if h.name == "raspi3b" { // Linux's console is on the second line
 		args = append(args, "-serial", "file:"+filepath.Join(dir, "console2.log"))
 	}
 	if h.shell {
-		for name, text := range map[string]string{shellUnitName: shellUnit, shellDropInName: shellDropIn} {
-			file := filepath.Join(dir, filepath.Ext(name)[1:])
+		for name, text := range map[string]string{shellUnitName: shellUnit, shellRuleName: shellRule} {
+			file := filepath.Join(dir, filepath.Base(name))
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				return nil, err
 			}
@@ -100,22 +110,52 @@ func boot(ctx context.Context, h hardware, dir string) (*vm, error) {
 			"-device", "virtserialport,chardev=sh,name=imagetest")
 	}
 	m.cmd = exec.CommandContext(ctx, "qemu-system-aarch64", args...)
-	m.cmd.Stderr = os.Stderr
+	// QEMU warns of each packet that comes before the guest's network is up.
+	said, err := os.Create(filepath.Join(dir, "qemu.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer said.Close()
+	m.cmd.Stderr = said
 	// It ends with the harness, however that ends.
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := m.cmd.Start(); err != nil {
 		return nil, err
 	}
 	go func() { m.ended <- m.cmd.Wait() }()
+	if h.shell { // before the shell starts: without anybody at the other end it would read an end
+		err := retry(ctx, func() (err error) {
+			m.shell, err = net.Dial("unix", m.socket())
+			return errors.Join(err, m.runs())
+		})
+		if err != nil {
+			m.cut()
+			return nil, err
+		}
+	}
 	return m, nil
 }
 
 func (m *vm) socket() string { return filepath.Join(m.dir, "shell") }
 
+// runs tells whether QEMU still does.
+func (m *vm) runs() error {
+	select {
+	case err := <-m.ended:
+		m.ended <- err
+		return fmt.Errorf("%w: %w", errEnded, err)
+	default:
+		return nil
+	}
+}
+
+var errEnded = errors.New("QEMU ended")
+
 // cut takes the power away.
 func (m *vm) cut() {
 	_ = m.cmd.Process.Kill()
-	<-m.ended
+	err := <-m.ended
+	m.ended <- err
 }
 
 // off waits until the box has shut itself down.
