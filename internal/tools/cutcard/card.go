@@ -29,6 +29,11 @@ type Card struct {
 
 	mu      sync.Mutex
 	off     bool
+	cut     chan struct{}
+	left    int // writes until the power goes by itself; 0: it does not
+	lot     *rand.Rand
+	gone    int   // sectors that the cut took
+	fault   error // of the cut
 	waiting map[int64][][]byte // by number of the sector: the versions since the last flush, oldest first
 	held    int                // bytes of them
 	written []Write
@@ -56,7 +61,7 @@ func Insert(file, socket string) (*Card, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	c := &Card{file: f, size: st.Size(), l: l, waiting: map[int64][][]byte{}}
+	c := &Card{file: f, size: st.Size(), l: l, waiting: map[int64][][]byte{}, cut: make(chan struct{})}
 	go c.accept()
 	return c, nil
 }
@@ -80,11 +85,30 @@ func (c *Card) accept() {
 	}
 }
 
-// Cut takes the power away: nothing is written any more, and of what was not flushed the lot decides. The machine has to be ended then.
-// lost is the number of sectors that are not what was written last.
+// CutAfter takes the power away by itself in the midst of the n-th write from now: the moments that matter, however slow the machine is.
+func (c *Card) CutAfter(n int, lot *rand.Rand) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left, c.lot = n, lot
+}
+
+// WhenCut is closed when the power is gone.
+func (c *Card) WhenCut() <-chan struct{} { return c.cut }
+
+// Cut takes the power away, if it is not gone: nothing is written any more, and of what was not flushed the lot decides. The machine has to be ended
+// then. lost is the number of sectors that are not what was written last.
 func (c *Card) Cut(lot *rand.Rand) (lost int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.powerOff(lot)
+	return c.gone, c.fault
+}
+
+func (c *Card) powerOff(lot *rand.Rand) {
+	if c.off {
+		return
+	}
+	lost, err := 0, error(nil)
 	for _, at := range c.order() {
 		versions := c.waiting[at]
 		n := lot.IntN(len(versions) + 1) // 0: what was flushed last
@@ -96,7 +120,8 @@ func (c *Card) Cut(lot *rand.Rand) (lost int, err error) {
 		}
 	}
 	c.waiting = map[int64][][]byte{}
-	return lost, c.end(err)
+	c.gone, c.fault = lost, c.end(err)
+	close(c.cut)
 }
 
 // Eject ends it behind an orderly shut-down: what was written stays.
@@ -145,6 +170,10 @@ func (c *Card) write(data []byte, at int64, durable bool) error {
 		n := at/Sector + int64(i/Sector)
 		c.waiting[n] = append(c.waiting[n], slices.Clone(data[i:i+Sector]))
 		c.held += Sector
+	}
+	if c.left--; c.left == 0 {
+		c.powerOff(c.lot)
+		return errOff
 	}
 	if durable { // FUA: these alone, and with them what was written there before
 		return c.settle(at/Sector, int64(len(data)/Sector))

@@ -168,6 +168,24 @@ func TestNothingIsAnsweredAfterACut(t *testing.T) {
 	}
 }
 
+func TestCutInTheMidstOfAWrite(t *testing.T) {
+	c, m, file := insert(t, 3)
+	c.CutAfter(2, rand.New(rand.NewPCG(1, 1)))
+	m.write(0, "a", cmdFlagFUA)
+	m.command(cmdWrite, cmdFlagFUA, 1, 1)
+	m.give(bytes.Repeat([]byte{'b'}, Sector))
+	if _, err := m.r.ReadByte(); err == nil {
+		t.Error("a write is answered without power")
+	}
+	<-c.WhenCut()
+	if got := left(t, file); got != "a00" && got != "ab0" {
+		t.Errorf("after the cut: %s", got)
+	}
+	if _, err := c.Cut(rand.New(rand.NewPCG(1, 1))); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOutsideOfTheCard(t *testing.T) {
 	_, m, _ := insert(t, 2)
 	for _, at := range []int64{2, 1 << 50, -1} {

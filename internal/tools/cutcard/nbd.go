@@ -101,7 +101,10 @@ func (c *Card) do(command uint16, durable bool, data []byte, at int64) (code uin
 	default:
 		return errInput
 	}
-	if err != nil {
+	switch {
+	case c.off:
+		return errShutdown
+	case err != nil:
 		return 5 // EIO
 	}
 	return 0

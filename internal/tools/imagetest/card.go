@@ -54,6 +54,24 @@ func flash(image, manifest, file string) (card, error) {
 	return card{file}, out.Truncate(cardSize)
 }
 
+// copyTo makes another card of the same content.
+func (c card) copyTo(other card) error {
+	in, err := os.Open(c.file)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(other.file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	if err := copySparse(out, in); err != nil {
+		return err
+	}
+	return out.Truncate(cardSize)
+}
+
 func copySparse(out *os.File, in io.Reader) error {
 	buf, zero := make([]byte, block), string(make([]byte, block))
 	for at := int64(0); ; at += block {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -21,9 +22,19 @@ func main() {
 	flag.StringVar(&t.uboot, "uboot", "dist/image/u-boot-virt.bin", "u-boot for QEMU's board virt, which has no firmware to load it from the card")
 	flag.StringVar(&t.only, "only", "", "one `boot` alone")
 	flag.BoolVar(&t.keep, "keep", false, "keep the folder with the card and the consoles")
+	cuts := flag.Int("cuts", 0, "cut the power so `often`, and nothing else (make image-torture)")
+	seed := flag.Uint64("seed", 1, "what the lot begins with")
+	tt := torture{tester: &t}
+	flag.StringVar(&tt.pibox, "pibox", "bin/pibox", "this machine's `pibox`, for -cuts")
+	flag.StringVar(&tt.root, "root", "dist/image/root.ext4", "the image's `root` slot, for -cuts")
+	flag.StringVar(&tt.key, "key", "dist/update-test.key", "the secret `key` of updates that the image trusts, for -cuts")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *cuts > 0 {
+		tt.left, tt.lot = *cuts, rand.New(rand.NewPCG(*seed, 1))
+		t.torture = &tt
+	}
 	ok, err := t.all(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "imagetest:", err)
@@ -36,6 +47,7 @@ func main() {
 type tester struct {
 	image, manifest, uboot, only string
 	keep                         bool
+	torture                      *torture // in place of the boots
 
 	dir            string
 	card           card
@@ -81,6 +93,11 @@ func (t *tester) all(ctx context.Context) (ok bool, err error) {
 	})
 	if t.failed > 0 {
 		return false, nil
+	}
+	if t.torture != nil {
+		t.torture.master = t.card
+		err := t.torture.all(ctx)
+		return err == nil, err
 	}
 	for _, b := range t.boots() {
 		if t.only != "" && t.only != b.name {
