@@ -32,8 +32,8 @@ type Card struct {
 	cut     chan struct{}
 	left    int // writes until the power goes by itself; 0: it does not
 	lot     *rand.Rand
-	gone    int   // sectors that the cut took
-	fault   error // of the cut
+	gone    int                // sectors that the cut took
+	fault   error              // of the cut
 	waiting map[int64][][]byte // by number of the sector: the versions since the last flush, oldest first
 	held    int                // bytes of them
 	written []Write
