@@ -107,6 +107,11 @@ image-test: ## boot the image in QEMU, and try it from outside and inside
 	@test "$$(id -u)" != 0 || image/setup.sh
 	$(GO) run ./internal/tools/imagetest
 
+CUTS ?= 50
+.PHONY: image-torture
+image-torture: build ## cut the power of the running image CUTS (50) times: first start, chat, update, restore (SEED; an hour and more)
+	$(GO) run ./internal/tools/imagetest -cuts $(CUTS) -seed $(SEED)
+
 .PHONY: demo
 demo: build ## play a move on three boxes on this machine, and explain it
 	$(GO) run ./internal/tools/demo -pibox bin/pibox

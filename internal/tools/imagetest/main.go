@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -25,9 +26,19 @@ func main() {
 	flag.DurationVar(&t.idle, "idle", time.Minute, "how long to count what is written while nobody does anything")
 	flag.StringVar(&t.icount, "icount", "", "QEMU's -icount: the emulated time then goes with what is computed, which a machine that others use as well needs")
 	flag.BoolVar(&t.keep, "keep", false, "keep the folder with the card and the consoles")
+	cuts := flag.Int("cuts", 0, "cut the power so `often`, and nothing else (make image-torture)")
+	seed := flag.Uint64("seed", 1, "what the lot begins with")
+	tt := torture{tester: &t}
+	flag.StringVar(&tt.pibox, "pibox", "bin/pibox", "this machine's `pibox`, for -cuts")
+	flag.StringVar(&tt.root, "root", "dist/image/root.ext4", "the image's `root` slot, for -cuts")
+	flag.StringVar(&tt.key, "key", "dist/update-test.key", "the secret `key` of updates that the image trusts, for -cuts")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *cuts > 0 {
+		tt.left, tt.lot = *cuts, rand.New(rand.NewPCG(*seed, 1))
+		t.torture = &tt
+	}
 	ok, err := t.all(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "imagetest:", err)
@@ -41,6 +52,7 @@ type tester struct {
 	image, manifest, uboot, only, icount string
 	idle                                 time.Duration
 	keep                                 bool
+	torture                              *torture // in place of the parts
 
 	dir            string
 	fresh          card // as it was flashed
@@ -93,6 +105,10 @@ func (t *tester) all(ctx context.Context) (ok bool, err error) {
 	})
 	if t.failed > 0 {
 		return false, nil
+	}
+	if t.torture != nil {
+		err := t.torture.all(ctx)
+		return err == nil, err
 	}
 	for _, b := range t.parts() {
 		if named := slices.Contains(strings.Split(t.only, ","), b.name); !named && (t.only != "" || b.extra) {
