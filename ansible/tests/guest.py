@@ -83,7 +83,7 @@ class Container(System):
         self.root = WORK / self.name
         run("rm", "-rf", "--one-file-system", self.root)
         self.root.mkdir(parents=True)
-        run("tar", "-C", self.root, "--numeric-owner", "-xf", CACHE / "guest.tar")
+        run("tar", "-C", self.root, "--numeric-owner", "-xf", CACHE / "box.tar")
         (self.root / "etc/systemd/network/20-host0.network").write_text(f"[Match]\nName=host0\n[Network]\nAddress={self.host}/24\n")
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
 
