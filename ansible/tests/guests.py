@@ -55,7 +55,7 @@ def next_version():
 class Tests:
     def __init__(self, report, systems):
         self.check, self.must, self.fresh, self.told = report.check, report.must, {}, {}
-        self.inventory = WORK / "guests.yml"
+        self.inventory = WORK / f"{systems[0].name}.yml"
         self.inventory.write_text("pibox:\n  hosts:\n" + "".join(system.inventory_entry() for system in systems))
 
     def play(self, book, *options, box=None, **variables):
@@ -71,7 +71,11 @@ class Tests:
 
     def install(self, one):
         self.fresh[one.name] = one.manifest()
-        play = self.play("install.yml", box=one, pibox_domains=["family.example"])
+        self.wanted = {"pibox_domains": ["family.example"]}
+        if isinstance(one, Machine): # a container has no lights of its own
+            light = self.light(one)
+            self.wanted |= {"pibox_lights": [light], "pibox_config": f'[health]\nstatus_led = "{light}"\npower_led = "none"'}
+        play = self.play("install.yml", box=one, **self.wanted)
         self.must(f"{one.name}: install", play.code == 0, play.why())
         status = one.status()
         self.check(f"{one.name}: it serves the domain that was asked for", status["state"] == "well" and status["domains"] == ["family.example"], str(status))
@@ -89,7 +93,7 @@ class Tests:
         self.check("no file differs after both", quiet == [], "\n".join(quiet[:20]))
         self.check("it was not restarted", one.status()["pid"] == status["pid"])
         play = self.play("install.yml", box=one, pibox_config="domains = 7")
-        self.check("a wrong configuration is refused, and the box serves on", play.code != 0 and one.status()["pid"] == status["pid"], play.why())
+        self.check("a wrong configuration is refused, and the box serves on", play.code != 0 and "failed to validate" in play.text and one.status()["pid"] == status["pid"], play.why())
         play = self.play("install.yml", "--check", "--diff", box=one, pibox_domains=["family.example"], pibox_config='language = "de"')
         self.check("check mode tells that it would write another configuration and start it anew", play.code == 0 and
                    play.touched(one.name) >= {"Write the configuration"} and one.status()["pid"] == status["pid"], play.why())
@@ -107,13 +111,9 @@ class Tests:
         self.check("the service has no capability", int(effective, 16) == 0, effective)
 
     def lights(self, one):
-        light = one.ssh("ls /sys/class/leds | grep capslock | head -n 1")
-        before = one.ssh(f"stat -Lc '%G %a' /sys/class/leds/{light}/brightness")
-        config = f'[health]\nstatus_led = "{light}"\npower_led = "none"'
-        play = self.play("install.yml", box=one, pibox_domains=["family.example"], pibox_lights=[light], pibox_config=config)
-        self.must("a light by its name", play.code == 0, play.why())
-        after = one.ssh(f"stat -Lc '%G %a' /sys/class/leds/{light}/brightness /sys/class/leds/{light}/trigger")
-        self.check("its files are the group's", before.startswith("root") and after.split("\n") == ["pibox 664", "pibox 664"], f"{before} {after}")
+        light = self.light(one)
+        owners = one.ssh(f"stat -Lc '%G %a' /sys/class/leds/{light}/brightness /sys/class/leds/{light}/trigger")
+        self.check("the files of a light by its name are the group's", owners.split("\n") == ["pibox 664", "pibox 664"], owners)
         seen = one.ssh(f"for i in $(seq 400); do cat /sys/class/leds/{light}/brightness; done | sort -u; sed 's/.*\\[//; s/].*//' /sys/class/leds/{light}/trigger")
         self.check("under the hardened unit the daemon took it over and lit it", seen.split("\n")[-1] == "none" and "1" in seen.split("\n")[:-1], seen)
         one.ssh("mkdir -p /run/systemd/system/pibox.service.d && printf '[Service]\\nRestart=no\\n' >/run/systemd/system/pibox.service.d/no.conf && systemctl daemon-reload")
@@ -121,13 +121,19 @@ class Tests:
         one.wait("systemctl show -P ActiveState pibox | grep -qx failed", 60, "killed")
         one.ssh("rm -r /run/systemd/system/pibox.service.d && systemctl daemon-reload")
         self.check("after it was killed the kernel has it", "[heartbeat]" in (got := one.ssh(f"cat /sys/class/leds/{light}/trigger")), got)
-        play = self.play("install.yml", box=one, pibox_domains=["family.example"], pibox_lights=[light], pibox_config=config)
-        self.check("a stopped service is started", play.code == 0 and one.status()["state"] == "well", play.why())
+        one.ssh("systemctl start pibox")
+
+    def light(self, one):
+        return one.ssh("ls /sys/class/leds | grep capslock | head -n 1")
+
+    def second(self, one):
+        play = self.play("install.yml", box=one, **self.wanted)
+        self.check("a second run changes nothing", play.code == 0 and play.changed == 0, play.why())
 
     def reboot(self, one):
         one.reboot()
         one.wait("pibox status", 60, "healthy")
-        light = one.ssh("ls /sys/class/leds | grep capslock | head -n 1")
+        light = self.light(one)
         self.check("after a start of the machine: serving, watchdog armed, lights the group's",
                    one.ssh("cat /sys/class/watchdog/watchdog0/state") == "active" and one.ssh(f"stat -Lc %G /sys/class/leds/{light}/trigger") == "pibox")
 
@@ -156,7 +162,7 @@ class Tests:
         program = bytearray((TOP / "dist/pibox-linux-amd64").read_bytes())
         program[18] = 243 # e_machine of RISC-V. What this machine emulates would run in a container, too.
         play = self.play("update.yml", box=one, pibox_dist_dir=dist("foreign", bytes(program)))
-        self.check("a program of another processor is not even tried: the box serves on", play.code != 0 and one.status()["pid"] == pid, play.why())
+        self.check("a program of another processor is not even tried: the box serves on", play.code != 0 and "Exec format error" in play.text and one.status()["pid"] == pid, play.why())
         for name, program in (("crashes", CRASHES), ("never answers", DEAF), ("damages the database", DAMAGES)):
             play = self.play("update.yml", box=one, pibox_dist_dir=dist("broken", program.encode()))
             status = one.status()
@@ -185,12 +191,12 @@ class Tests:
         play = self.play("restore.yml", box=one, pibox_restore_file=files[0], pibox_restore_passphrase=PHRASE)
         self.check("a box that is there is not overwritten", play.code != 0 and "has a box already" in play.text and one.status()["pid"] == pid, play.why())
         play = self.play("restore.yml", box=one, pibox_restore_file=files[0], pibox_restore_passphrase="not the right one", pibox_restore_replace=True)
-        self.check("with a wrong pass phrase it serves on", play.code != 0 and one.status()["pid"] == pid, play.why())
+        self.check("with a wrong pass phrase it serves on", play.code != 0 and "Nothing was changed" in play.text and one.status()["pid"] == pid, play.why())
         damaged = WORK / "damaged.age"
         whole = files[0].read_bytes()
         damaged.write_bytes(whole[:-2000] + bytes(1000) + whole[-1000:])
         play = self.play("restore.yml", box=one, pibox_restore_file=damaged, pibox_restore_passphrase=PHRASE, pibox_restore_replace=True)
-        self.check("with a damaged backup it serves on", play.code != 0 and one.status()["pid"] == pid, play.why())
+        self.check("with a damaged backup it serves on", play.code != 0 and "Nothing was changed" in play.text and one.status()["pid"] == pid, play.why())
         play = self.play("restore.yml", box=one, pibox_restore_file=files[0], pibox_restore_passphrase=PHRASE, pibox_restore_replace=True,
                          pibox_restore_old_is_gone=True)
         self.check("restore with --replace", play.code == 0 and one.users() == users and not one.status().get("held"), play.why())
@@ -208,7 +214,7 @@ class Tests:
         self.family[1].write_text(one.ssh("pibox authority") + "\n")
 
         play = self.moving(one, two, pibox_move_address="198.51.100.9")
-        self.check("a move that does not get through leaves the old box serving", play.code != 0 and self.serves(one), play.why())
+        self.check("a move that does not get through leaves the old box serving", play.code != 0 and "From box to box" in play.text and self.serves(one), play.why())
         asyncio.run(self.moved(one, two, "transfer", pibox_move_address=one.host))
         one.ssh("systemctl start pibox", check=False)
         self.check("the old box, started by mistake, does not serve", one.status().get("state") == "failing" and not self.serves(one), str(one.status()))
@@ -287,7 +293,8 @@ class Tests:
                 ">/etc/systemd/system/pibox-firewall.service.d/mistake.conf && systemctl daemon-reload")
         began = time.monotonic()
         play = self.play("install.yml", box=one, pibox_domains=["family.example"], pibox_firewall=True)
-        self.check("a firewall that shuts Ansible out is a failure", play.code != 0, play.why())
+        self.check("a firewall that shuts Ansible out is a failure", play.code != 0 and ("timed out waiting for ping" in play.text or "opened by itself" in play.text),
+                   play.why())
         one.wait("systemctl show -P ActiveState pibox-firewall | grep -qx inactive", 200, "open again")
         self.check("and opens by itself after a minute", two.ssh(reach % 8081) == "closed" and one.status()["state"] == "well", f"{time.monotonic() - began:.0f} s")
         one.ssh("rm -r /etc/systemd/system/pibox-firewall.service.d && systemctl daemon-reload")
@@ -325,7 +332,8 @@ def containers(t, one, two):
 
 
 def machine(t, one):
-    return [], [(t.install, one), (t.hardening, one), (t.watchdog, one), (t.lights, one), (t.reboot, one), (t.frozen, one), (t.disarm, one)]
+    return [], [(t.install, one), (t.hardening, one), (t.watchdog, one), (t.lights, one), (t.second, one), (t.reboot, one),
+                (t.frozen, one), (t.disarm, one)]
 
 
 def try_parts(parts):

@@ -117,7 +117,8 @@ class Tests:
         (data / "pibox.db").write_text("the family's")
         play = Play("uninstall.yml", self.inventory)
         self.must("uninstall", play.code == 0, play.why())
-        self.each("it leaves no trace", lambda t: "" if t is family else "\n".join(t.traces()[:20]), play)
+        for t in self.trees[1:]:
+            self.check(f"{t.kind}: it leaves no trace", not (left := t.traces()), "\n".join(left[:20]))
         names, sums = kept(left := family.traces())
         wanted = {"./etc/pibox", "./etc/pibox/pibox.toml", "./var/lib/pibox", "./var/lib/pibox/pibox.db"}
         users = {f"./etc/{name}" for name in ("passwd", "group", "shadow", "gshadow")}
