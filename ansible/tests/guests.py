@@ -2,7 +2,7 @@
 """The playbooks against running systems with Debian 13. Most of it in two containers that systemd boots (systemd-nspawn); what needs a kernel
 of its own, lights and the hardware watchdog, in a machine of QEMU. As root.  guests.py containers|machine [PART …]
 
-The first part is always there; PARTs leave out the others."""
+PARTs leave out the others, but for the installation that they need."""
 
 import asyncio
 import concurrent.futures
@@ -117,7 +117,7 @@ class Tests:
         seen = one.ssh(f"for i in $(seq 400); do cat /sys/class/leds/{light}/brightness; done | sort -u; sed 's/.*\\[//; s/].*//' /sys/class/leds/{light}/trigger")
         self.check("under the hardened unit the daemon took it over and lit it", seen.split("\n")[-1] == "none" and "1" in seen.split("\n")[:-1], seen)
         one.ssh("mkdir -p /run/systemd/system/pibox.service.d && printf '[Service]\\nRestart=no\\n' >/run/systemd/system/pibox.service.d/no.conf && systemctl daemon-reload")
-        one.ssh("systemctl kill --signal=KILL pibox")
+        one.ssh("systemctl kill --kill-whom=main --signal=KILL pibox")
         one.wait("systemctl show -P ActiveState pibox | grep -qx failed", 60, "killed")
         one.ssh("rm -r /run/systemd/system/pibox.service.d && systemctl daemon-reload")
         self.check("after it was killed the kernel has it", "[heartbeat]" in (got := one.ssh(f"cat /sys/class/leds/{light}/trigger")), got)
@@ -338,8 +338,15 @@ def machine(t, one):
 
 def try_parts(parts):
     for part, *boxes in parts:
-        if len(sys.argv) < 3 or part.__name__ in ["install", *sys.argv[2:]]:
-            part(*boxes)
+        part(*boxes)
+
+
+def chosen(parts, always):
+    """What the command line names of these, and the installation that it needs."""
+    if len(sys.argv) < 3:
+        return parts
+    named = {part for part, *_ in parts if part.__name__ in sys.argv[2:]}
+    return [(part, *boxes) for part, *boxes in parts if part in named or (part.__name__ == "install" and (named or always))]
 
 
 def try_systems(report, kind):
@@ -353,9 +360,9 @@ def try_systems(report, kind):
         report.check(f"{kind}: started", True)
         apart, together = machine(t, *systems) if kind == "machine" else containers(t, *systems)
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            for done in [pool.submit(try_parts, parts) for parts in apart]:
+            for done in [pool.submit(try_parts, chosen(parts, parts is apart[0])) for parts in apart]:
                 done.result()
-        try_parts(together)
+        try_parts(chosen(together, True))
     finally:
         for system in systems:
             system.stop()
