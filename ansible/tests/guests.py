@@ -269,7 +269,7 @@ class Tests:
         self.check("nobody is lost, and nothing has to be confirmed", new.users() == users and new.status()["state"] == "well" and not new.status().get("held"),
                    str(new.status()))
         self.check("the old box is stopped for good", old.ssh("systemctl is-active pibox; systemctl is-enabled pibox", check=False).split() == ["inactive", "disabled"]
-                   and not self.serves(old))
+                   and not await asyncio.to_thread(self.serves, old))
 
     def firewall(self, one, two):
         play = self.play("install.yml", box=one, pibox_domains=["family.example"], pibox_firewall=True)
