@@ -352,6 +352,7 @@ def chosen(parts, always):
 def try_systems(report, kind):
     systems = [Machine()] if kind == "machine" else [Container(1), Container(2)]
     t = Tests(report, systems)
+    pool = concurrent.futures.ThreadPoolExecutor()
     try:
         for system in systems:
             system.start()
@@ -359,11 +360,12 @@ def try_systems(report, kind):
             system.booted(600)
         report.check(f"{kind}: started", True)
         apart, together = machine(t, *systems) if kind == "machine" else containers(t, *systems)
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            for done in [pool.submit(try_parts, chosen(parts, parts is apart[0])) for parts in apart]:
-                done.result()
+        for done in [pool.submit(try_parts, chosen(parts, parts is apart[0])) for parts in apart]:
+            done.result()
         try_parts(chosen(together, True))
     finally:
+        # What still plays fails as soon as its systems are gone.
+        pool.shutdown(wait=False, cancel_futures=True)
         for system in systems:
             system.stop()
 
