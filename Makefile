@@ -166,8 +166,14 @@ check-ansible: ## ansible-lint (installs it, into bin/)
 	cd ansible && PATH="$(CURDIR)/bin/ansible-lint-venv/bin:$$PATH" ansible-lint
 
 .PHONY: ansible-test
-ansible-test: cross ## the role against trees of Debian and running guests (installs QEMU, as root): docs/ansible.md
+ansible-test: cross ## the playbooks against Debian in two containers (systemd-nspawn, as root): docs/ansible.md
 	ansible/tests/setup.sh
 	@ansible/tests/venv.sh bin/ansible-test-venv ansible/tests/requirements.txt
-	python3 -B ansible/tests/trees.py
-	python3 -B ansible/tests/guests.py
+	bin/ansible-test-venv/bin/python -B ansible/tests/guests.py containers
+
+.PHONY: ansible-guest-test
+ansible-guest-test: cross ## the role in trees for every Pi, and on a machine, emulated (installs QEMU, as root)
+	ansible/tests/setup.sh emulation
+	@ansible/tests/venv.sh bin/ansible-test-venv ansible/tests/requirements.txt
+	bin/ansible-test-venv/bin/python -B ansible/tests/trees.py
+	bin/ansible-test-venv/bin/python -B ansible/tests/guests.py machine

@@ -32,7 +32,7 @@ class System:
         """Runs a command as root, and gives what it printed."""
         done = subprocess.run(
             ["ssh", "-i", CACHE / "key", "-p", str(self.port), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
-             "-o", "ConnectTimeout=5", "-o", "BatchMode=yes", f"pi@{self.host}", "sudo sh -c " + shlex.quote(command)],
+             "-o", "ConnectTimeout=20", "-o", "BatchMode=yes", f"pi@{self.host}", "sudo sh -c " + shlex.quote(command)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
         if check and done.returncode != 0:
             raise Failed(f"{self.name}: {command}: {done.returncode}\n{done.stdout}")
@@ -43,7 +43,7 @@ class System:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
-                if self.ssh(f"{command} && echo yes-it-does", check=False, timeout=20).endswith("yes-it-does"):
+                if self.ssh(f"{command} && echo yes-it-does", check=False, timeout=40).endswith("yes-it-does"):
                     return
             except subprocess.TimeoutExpired:
                 pass
@@ -83,7 +83,7 @@ class Container(System):
         self.root = WORK / self.name
         run("rm", "-rf", "--one-file-system", self.root)
         self.root.mkdir(parents=True)
-        run("tar", "-C", self.root, "--numeric-owner", "-xf", CACHE / "guest.tar")
+        run("tar", "-C", self.root, "--numeric-owner", "-xf", CACHE / "box.tar")
         (self.root / "etc/systemd/network/20-host0.network").write_text(f"[Match]\nName=host0\n[Network]\nAddress={self.host}/24\n")
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
 

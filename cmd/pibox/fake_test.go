@@ -235,11 +235,16 @@ func (b *fakeBox) RestoreConfirm(context.Context, admin.RestoreConfirmRequest) (
 	return admin.RestoreConfirmResponse{Held: len(b.users) > 0}, nil
 }
 
-func (b *fakeBox) TransferOffer(context.Context, admin.TransferOfferRequest) (admin.TransferOfferResponse, error) {
+// TransferOffer knows its addresses on the usual port alone; under the unit's sandbox the real one knows none.
+func (b *fakeBox) TransferOffer(_ context.Context, req admin.TransferOfferRequest) (resp admin.TransferOfferResponse, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.offers++
-	return admin.TransferOfferResponse{Voided: b.offers > 1, Code: transfer.NewCode().String(), Addresses: []string{"192.0.2.7:5271"}, Expires: b.started}, nil
+	resp.Voided, resp.Code, resp.Expires = b.offers > 1, transfer.NewCode().String(), b.started
+	if req.Listen == ":"+transferPort {
+		resp.Addresses = []string{"192.0.2.7:5271"}
+	}
+	return resp, nil
 }
 
 func (b *fakeBox) TransferWithdraw(context.Context, admin.TransferWithdrawRequest) (admin.TransferWithdrawResponse, error) {

@@ -56,6 +56,9 @@ offer takes the place of the one before, whose code is void then.`,
 			if err != nil {
 				return err
 			}
+			if len(resp.Addresses) == 0 {
+				resp.Addresses = ownAddresses(listen)
+			}
 			voided := ""
 			if resp.Voided {
 				voided = "\nThe code that was shown before is void now. Nobody had used it."
@@ -68,6 +71,21 @@ offer takes the place of the one before, whose code is void then.`,
 	c.Flags().StringVar(&listen, "listen", ":"+transferPort, "`address` to listen on for the new box")
 	c.Flags().BoolVar(&withdraw, "withdraw", false, "take an offer back")
 	return a.jsonFlag(c)
+}
+
+// ownAddresses are this machine's, with the port of listen. The daemon can not ask for them under its unit, which allows no netlink.
+func ownAddresses(listen string) (list []string) {
+	_, port, _ := net.SplitHostPort(listen)
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			list = append(list, net.JoinHostPort(n.IP.String(), port))
+		}
+	}
+	if len(list) == 0 {
+		list = []string{net.JoinHostPort("127.0.0.1", port)}
+	}
+	return list
 }
 
 // withoutPort leaves the usual port out.
