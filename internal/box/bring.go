@@ -78,6 +78,9 @@ func (b *Box) bringing(req admin.MoveBringRequest) (*bringing, error) {
 	if err := b.foreign(br.old, next); err != nil {
 		return nil, err
 	}
+	if err := br.once(); err != nil {
+		return nil, err
+	}
 	br.way, err = b.elsewhere(br.old, req.OldPassword, req.Server, req.DirectTLS)
 	return br, err
 }

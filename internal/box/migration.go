@@ -65,15 +65,22 @@ func (ts *migrations) stop() {
 func (ts *migrations) begin(ctx context.Context, is admin.Migration, new xmpp.JID, run func(ctx context.Context, t *migration) error) (admin.Migration, error) {
 	ts.mu.Lock()
 	t := ts.byNew[new]
-	running := 0
-	for _, other := range ts.byNew {
-		is := other.state()
-		idle := is.State == admin.MigrationRepeating && is.Counts.Unreached == 0
-		if !is.State.Over() && !idle {
+	running, elsewhere := 0, ""
+	for to, other := range ts.byNew {
+		was := other.state()
+		idle := was.State == admin.MigrationRepeating && was.Counts.Unreached == 0
+		if !was.State.Over() && !idle {
 			running++
+		}
+		if !was.State.Over() && was.Kind == kindBring && is.Kind == kindBring && was.Old == is.Old && to != new {
+			elsewhere = was.New
 		}
 	}
 	switch {
+	case elsewhere != "":
+		ts.mu.Unlock()
+		return is, admin.Errorf(admin.CodeBusy, "%s is on its way to %s already", is.Old, elsewhere).
+			Then("The same command with %s and --stop ends that.", elsewhere)
 	case ts.ctx.Err() != nil:
 		ts.mu.Unlock()
 		return is, admin.Errorf(admin.CodeBusy, "the box is stopping")
