@@ -332,7 +332,15 @@ func (d *Daemon) migration(req admin.MigrationRequest) (*Box, xmpp.JID, *migrati
 	if err != nil {
 		return nil, xmpp.JID{}, nil, err
 	}
-	new, err := s.box.anAddress(req.New)
+	name := req.New
+	if !strings.Contains(name, "@") { // of an account that is brought
+		j, err := s.box.newAddress(name)
+		if err != nil {
+			return nil, j, nil, told(err)
+		}
+		name = j.String()
+	}
+	new, err := s.box.anAddress(name)
 	if err != nil {
 		return nil, new, nil, told(err)
 	}
