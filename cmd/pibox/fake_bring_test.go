@@ -20,7 +20,9 @@ func (b *fakeBox) MoveBring(_ context.Context, req admin.MoveBringRequest) (admi
 		return admin.MigrationResponse{Migration: admin.Migration{Kind: "bring", Old: req.Old, New: b.address(req.New), State: admin.MigrationDone, Before: b.started}}, nil
 	}
 	if req.OldPassword == "" {
-		return admin.MigrationResponse{}, admin.Errorf(admin.CodePassword, "the password is missing")
+		missing := admin.Errorf(admin.CodePassword, "the password is missing")
+		missing.Account = b.address(req.New)
+		return admin.MigrationResponse{}, missing
 	}
 	if req.OldPassword != "wherefore art" {
 		return admin.MigrationResponse{}, admin.Errorf(admin.CodeFailed, "old.example does not accept this password").Then("Check the address and the password.")

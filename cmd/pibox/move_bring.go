@@ -19,7 +19,11 @@ func moveBringCmd(a *app) *cobra.Command {
 		Long: `Bring an account from any other server, where it moves away from. Its password there is all that is
 needed: the box logs in as an app does, takes contacts, profile, avatar, bookmarks, blocks and
 archive, announces the move there, and tells the contacts from the new address. NEW is an address of
-this box; without it the name stays. The account is made here, or is an empty one.
+this box; without it the name stays, at the domain where new accounts are made: --dry-run tells which.
+
+The account is made here, or is an empty one. One that is made has a password of its own, not the old
+one: at a terminal you choose it; an empty one, and --password-stdin, makes one up, which is shown
+once at the end. 'pibox user passwd' changes it later.
 
 The old password is asked for, is never stored, and is not needed any more afterwards. What takes
 long goes on when you leave: the same command shows how it goes. A restart of the box interrupts it:
@@ -41,17 +45,13 @@ twice, and nobody is told twice. Keys of OMEMO stay behind, as they belong to de
 			if done, err := a.attach(ctx, "bring", req.Old, req.New, stop); done || err != nil {
 				return err
 			}
-			resp, err := a.client().MoveBring(ctx, req) // nobody is asked for a password that is not needed, or for nothing
-			if wantsPassword(err) {
-				if err = a.bringPasswords(ctx, &req, stdin); err == nil {
-					resp, err = a.client().MoveBring(ctx, req)
-				}
-			}
+			resp, err := a.bring(ctx, &req, stdin)
 			if err != nil {
 				return err
 			}
 			if req.DryRun {
-				a.print(resp, "%s lets this box in, and has %s. Nothing was changed.", resp.Migration.Old, plural(resp.Migration.Counts.Contacts, "contact"))
+				a.print(resp, "%s lets this box in, and has %s. It would come as %s. Nothing was changed.",
+					resp.Migration.Old, plural(resp.Migration.Counts.Contacts, "contact"), resp.Migration.New)
 				return nil
 			}
 			return a.follow(ctx, resp.Migration)
@@ -66,23 +66,39 @@ twice, and nobody is told twice. Keys of OMEMO stay behind, as they belong to de
 	return a.jsonFlag(c)
 }
 
-func wantsPassword(err error) bool {
-	var known *admin.Error
-	return errors.As(err, &known) && known.Code == admin.CodePassword
+// bring begins it. Nobody is asked for a password that is not needed, or for nothing.
+func (a *app) bring(ctx context.Context, req *admin.MoveBringRequest, stdin bool) (admin.MigrationResponse, error) {
+	resp, err := a.client().MoveBring(ctx, *req)
+	var missing *admin.Error
+	if !errors.As(err, &missing) || missing.Code != admin.CodePassword {
+		return resp, err
+	}
+	if missing.Account != "" {
+		req.New = missing.Account
+	}
+	if err := a.bringPasswords(ctx, req, stdin); err != nil {
+		return resp, err
+	}
+	return a.client().MoveBring(ctx, *req)
 }
 
 // bringPasswords asks for the old one, and for one of an account that is made.
 func (a *app) bringPasswords(ctx context.Context, req *admin.MoveBringRequest, stdin bool) (err error) {
+	_, none := a.client().UserGet(ctx, admin.UserGetRequest{User: req.New}) // one that is there keeps its own
+	switch {
+	case a.json || req.DryRun:
+	case none != nil:
+		a.say("%s comes as %s, an account that is made now, with a password of its own.", req.Old, req.New)
+	default:
+		a.say("%s comes as %s.", req.Old, req.New)
+	}
 	if req.OldPassword, err = a.otherPassword(ctx, req.Old, stdin); err != nil {
 		return err
 	}
-	if _, terminal := a.terminal(); !terminal || stdin || req.DryRun {
+	if _, terminal := a.terminal(); !terminal || stdin || req.DryRun || none == nil {
 		return nil
 	}
-	if _, err := a.client().UserGet(ctx, admin.UserGetRequest{User: req.New}); err == nil {
-		return nil // it keeps its own
-	}
-	pw, err := a.password(ctx, passwordFlags{}, "Password for "+req.New+" here, which is made now")
+	pw, err := a.password(ctx, passwordFlags{}, "Password for "+req.New+" here")
 	if err == nil && !pw.made {
 		req.Password = pw.text
 	}

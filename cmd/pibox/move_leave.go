@@ -62,6 +62,9 @@ A family leaves with this command for each, in any order: members who leave with
 				return err
 			}
 			if req.Password == "" {
+				if at := resp.Migration.Before; !at.IsZero() {
+					a.say("That was started already, on %s. 'pibox move status %s' shows how it goes.", at.Local().Format(time.DateTime), resp.Migration.New)
+				}
 				a.print(resp, leaveByHand, resp.Migration.Old, resp.Migration.New)
 				return nil
 			}

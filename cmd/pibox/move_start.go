@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +32,7 @@ Started again it changes nothing; after 'pibox move cancel' it goes on.`,
 			if err != nil {
 				return err
 			}
-			a.print(resp, "%s moves to %s: %s. 'pibox move status %s' shows how it goes.", resp.Move.Old, resp.Move.New, plural(len(resp.Move.Contacts), "contact"), resp.Move.New)
+			a.print(resp, "%s 'pibox move status %s' shows how it goes.", startedLine(resp.Move), resp.Move.New)
 			return nil
 		}),
 	}
@@ -66,7 +67,7 @@ passwords; members find each other at their new addresses at once.`,
 				return nil
 			}
 			for _, mv := range resp.Moves {
-				fmt.Fprintf(a.out, "%s moves to %s: %s.\n", mv.Old, mv.New, plural(len(mv.Contacts), "contact"))
+				fmt.Fprintln(a.out, startedLine(mv))
 			}
 			for _, s := range resp.Staying {
 				fmt.Fprintf(a.out, "%s stays: %s.\n", s.Address, s.Why)
@@ -79,4 +80,13 @@ passwords; members find each other at their new addresses at once.`,
 	c.Flags().BoolVar(&req.Merge, "merge", false, "move also into accounts that are at the new domain already, and belong to the same people")
 	c.Flags().BoolVar(&req.ThenClose, "then-close", false, "close the old accounts by themselves when they have forwarded for long enough (their messages are deleted then)")
 	return a.jsonFlag(c)
+}
+
+// startedLine tells of a move that was to be started.
+func startedLine(mv admin.Move) string {
+	what := plural(len(mv.Contacts), "contact")
+	if !mv.Before.IsZero() {
+		what = "that was started already, on " + mv.Before.Local().Format(time.DateTime)
+	}
+	return fmt.Sprintf("%s moves to %s: %s.", mv.Old, mv.New, what)
 }

@@ -15,7 +15,8 @@ func userAddCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Make an account",
-		Long: `Make an account. NAME is an address, or its part before the @ for one at the main domain.
+		Long: `Make an account. NAME is an address, or its part before the @ for one at the main domain, or
+at that to which the family moved from there.
 
 At a terminal the password is asked for; an empty one, and any other case without
 --password-stdin, makes a random one that is shown once.`,

@@ -144,7 +144,7 @@ func TestErrors(t *testing.T) {
 	}})
 	answer = Errorf(CodeExists, "juliet is there already").Then("Use 'pibox user passwd'.")
 	_, err := c.UserAdd(t.Context(), UserAddRequest{})
-	if diff := cmp.Diff(error(&Error{CodeExists, "juliet is there already", "Use 'pibox user passwd'."}), err); diff != "" {
+	if diff := cmp.Diff(error(&Error{Code: CodeExists, Message: "juliet is there already", Next: "Use 'pibox user passwd'."}), err); diff != "" {
 		t.Error(diff)
 	}
 	answer = errors.New("page 17 is torn")

@@ -86,7 +86,7 @@ type API interface {
 
 // UserAddRequest asks for a new account.
 type UserAddRequest struct {
-	// User is a bare address, or a localpart, which means one at the main domain.
+	// User is a bare address, or a localpart, which means one at the main domain, or at that of this box to which the family moved from there.
 	User string `json:"user"`
 	// Password in plain text. It is prepared (RFC 8265) and hashed by the
 	// daemon, and stands in no log.

@@ -63,7 +63,8 @@ type Migration struct {
 	// Error is why it failed, or was interrupted.
 	Error *Error    `json:"error,omitempty"`
 	Began time.Time `json:"began"`
-	// Before is when an account that is brought came with its contents, where that was in an earlier attempt: they come once.
+	// Before is when an account that is brought came with its contents, where that was in an earlier attempt: they come once. Of one that leaves
+	// without the password there, it is when that began, where it had begun already.
 	Before time.Time `json:"before,omitzero"`
 	Ended  time.Time `json:"ended,omitzero"`
 }

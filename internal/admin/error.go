@@ -28,6 +28,8 @@ type Error struct {
 	Message string `json:"message"`
 	// Next is what to do now, as a sentence; empty where there is nothing.
 	Next string `json:"next,omitempty"`
+	// Account is, with CodePassword, the address here of the account that is to come.
+	Account string `json:"account,omitempty"`
 }
 
 func (e *Error) Error() string { return e.Message }

@@ -109,6 +109,8 @@ type Move struct {
 	// known, because its contacts did not come yet, is planned.
 	Session  *Migration    `json:"session,omitempty"`
 	Contacts []MoveContact `json:"contacts"`
+	// Before is when it began, where a request to start it found that it had.
+	Before time.Time `json:"before,omitzero"`
 }
 
 // MoveContact is where one contact stands.

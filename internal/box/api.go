@@ -71,9 +71,13 @@ func told(err error) error {
 
 // UserAdd implements admin.API.
 func (d *Daemon) UserAdd(_ context.Context, req admin.UserAddRequest) (resp admin.UserAddResponse, err error) {
-	s, j, err := d.servingUser(req.User)
+	s, err := d.serving()
 	if err != nil {
 		return resp, err
+	}
+	j, err := s.box.newAddress(req.User)
+	if err != nil {
+		return resp, told(err)
 	}
 	_, err = s.box.Accounts.Create(j, req.Password, accounts.Role{Admin: req.Admin, Restricted: req.Restricted})
 	switch {

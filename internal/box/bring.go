@@ -50,7 +50,9 @@ func (d *Daemon) MoveBring(ctx context.Context, req admin.MoveBringRequest) (res
 		resp.Migration = is
 		return resp, nil
 	case req.OldPassword == "":
-		return resp, admin.Errorf(admin.CodePassword, "the password of %s is missing", br.old)
+		missing := admin.Errorf(admin.CodePassword, "the password of %s is missing", br.old)
+		missing.Account = br.new.String()
+		return resp, missing
 	case req.DryRun:
 		resp.Migration, err = br.look(ctx, is)
 		return resp, err
@@ -68,7 +70,7 @@ func (b *Box) bringing(req admin.MoveBringRequest) (*bringing, error) {
 	if req.New == "" {
 		req.New = br.old.Local
 	}
-	if br.new, err = b.Accounts.Parse(req.New); err != nil {
+	if br.new, err = b.newAddress(req.New); err != nil {
 		return nil, err
 	}
 	next := "'pibox move start " + br.old.String() + " " + br.new.String() + "' moves it."
@@ -76,6 +78,9 @@ func (b *Box) bringing(req admin.MoveBringRequest) (*bringing, error) {
 		next = "OLD is an address at another server: run this on the box where the account is to be. 'pibox move start' moves within a box."
 	}
 	if err := b.foreign(br.old, next); err != nil {
+		return nil, err
+	}
+	if err := br.once(); err != nil {
 		return nil, err
 	}
 	br.way, err = b.elsewhere(br.old, req.OldPassword, req.Server, req.DirectTLS)

@@ -53,6 +53,9 @@ func (d *Daemon) MoveLeave(ctx context.Context, req admin.MoveLeaveRequest) (res
 		resp.Migration, err = s.box.migrations.begin(ctx, is, l.new, l.run)
 		return resp, err
 	}
+	if is.Before, err = l.since(); err != nil {
+		return resp, err
+	}
 	if err := l.plan(); err != nil {
 		return resp, toldMove(err)
 	}
@@ -96,6 +99,17 @@ func (l *leaving) mayLeave() error {
 		}
 		return err.Then("It leaves from there: 'pibox move leave %s %s'.", mv.To, l.new)
 	})
+}
+
+// since is when the move began that runs, or is done; zero: none did.
+func (l *leaving) since() (at time.Time, err error) {
+	err = l.b.Store.View(func(tx *store.Tx) error {
+		if job, ok := store.MoveJobs.Get(tx, l.new.String()); ok && job.Old == l.old.String() && (job.State == store.MoveRunning || job.State == store.MoveDone) {
+			at = job.Started
+		}
+		return nil
+	})
+	return at, err
 }
 
 // plan notes the move with the contacts as they are now, and announces it. What was planned before stays; what can not begin is not left planned.

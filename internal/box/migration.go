@@ -65,15 +65,22 @@ func (ts *migrations) stop() {
 func (ts *migrations) begin(ctx context.Context, is admin.Migration, new xmpp.JID, run func(ctx context.Context, t *migration) error) (admin.Migration, error) {
 	ts.mu.Lock()
 	t := ts.byNew[new]
-	running := 0
-	for _, other := range ts.byNew {
-		is := other.state()
-		idle := is.State == admin.MigrationRepeating && is.Counts.Unreached == 0
-		if !is.State.Over() && !idle {
+	running, elsewhere := 0, ""
+	for to, other := range ts.byNew {
+		was := other.state()
+		idle := was.State == admin.MigrationRepeating && was.Counts.Unreached == 0
+		if !was.State.Over() && !idle {
 			running++
+		}
+		if !was.State.Over() && was.Kind == kindBring && is.Kind == kindBring && was.Old == is.Old && to != new {
+			elsewhere = was.New
 		}
 	}
 	switch {
+	case elsewhere != "":
+		ts.mu.Unlock()
+		return is, admin.Errorf(admin.CodeBusy, "%s is on its way to %s already", is.Old, elsewhere).
+			Then("The same command with %s and --stop ends that.", elsewhere)
 	case ts.ctx.Err() != nil:
 		ts.mu.Unlock()
 		return is, admin.Errorf(admin.CodeBusy, "the box is stopping")
@@ -325,7 +332,15 @@ func (d *Daemon) migration(req admin.MigrationRequest) (*Box, xmpp.JID, *migrati
 	if err != nil {
 		return nil, xmpp.JID{}, nil, err
 	}
-	new, err := s.box.anAddress(req.New)
+	name := req.New
+	if !strings.Contains(name, "@") { // of an account that is brought
+		j, err := s.box.newAddress(name)
+		if err != nil {
+			return nil, j, nil, told(err)
+		}
+		name = j.String()
+	}
+	new, err := s.box.anAddress(name)
 	if err != nil {
 		return nil, new, nil, told(err)
 	}

@@ -143,6 +143,10 @@ func (d *Daemon) MoveStart(ctx context.Context, req admin.MoveStartRequest) (res
 	if err := b.within(old, new); err != nil {
 		return resp, err
 	}
+	before, err := b.movesBegun()
+	if err != nil {
+		return resp, err
+	}
 	opt := moved.StartOptions{Unverified: req.Unverified, ThenClose: req.ThenClose}
 	if b.Router.IsLocal(old.Domain) {
 		err = b.Moved.Move(old, new, opt)
@@ -152,7 +156,7 @@ func (d *Daemon) MoveStart(ctx context.Context, req admin.MoveStartRequest) (res
 	if err != nil {
 		return resp, toldMove(err)
 	}
-	resp.Move, err = b.move(new)
+	resp.Move, err = before.move(b, new)
 	return resp, toldMove(err)
 }
 
@@ -184,6 +188,10 @@ func (d *Daemon) MoveFamily(_ context.Context, req admin.MoveFamilyRequest) (res
 	if err := s.box.ownDomains(req.OldDomain, req.NewDomain); err != nil {
 		return resp, err
 	}
+	before, err := s.box.movesBegun()
+	if err != nil {
+		return resp, err
+	}
 	members, err := s.box.Moved.MoveFamily(req.OldDomain, req.NewDomain, moved.FamilyOptions{Merge: req.Merge, ThenClose: req.ThenClose})
 	if err != nil {
 		return resp, toldMove(err)
@@ -193,7 +201,7 @@ func (d *Daemon) MoveFamily(_ context.Context, req admin.MoveFamilyRequest) (res
 		if m.Skip != "" {
 			continue
 		}
-		mv, err := s.box.move(m.New)
+		mv, err := before.move(s.box, m.New)
 		if err != nil {
 			return resp, toldMove(err)
 		}

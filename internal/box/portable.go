@@ -218,7 +218,7 @@ func (b *Box) importAddresses(req admin.ImportRequest) (only, as xmpp.JID, err e
 	case req.As != "" && req.Only == "":
 		return only, as, admin.Errorf(admin.CodeInvalid, "it is not said which account of the file is to be %s", req.As)
 	case req.As != "":
-		as, err = b.Accounts.Parse(req.As)
+		as, err = b.newAddress(req.As)
 		return only, as, told(err)
 	case req.ToDomain != "" && !b.Router.IsLocal(req.ToDomain):
 		return only, as, admin.Errorf(admin.CodeNotFound, "%s is not a domain of this box (%s)", req.ToDomain, strings.Join(b.Router.Domains(), ", "))

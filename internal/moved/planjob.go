@@ -3,6 +3,7 @@ package moved
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"pibox/internal/store"
@@ -36,14 +37,54 @@ func refuse(kind error, format string, args ...any) error {
 
 // PlanJob stores a job that somebody starts later (Moved.StartJob), within a transaction; its state is planned. A job for the same two addresses
 // that is planned only, was undone, or is done is planned anew, without contacts; ErrBusy where one runs, and where another job
-// has one of the two addresses.
+// has one of the two addresses, or brought the old one, of another server, here before (Brought).
 //
 // Contacts of jobs for this box who move by it, and its contacts who move by them, are members (MoveContact.Member).
 func PlanJob(tx *store.Tx, job store.MoveJob) error {
+	if j, _, ok := Brought(tx, job.Old, job.New); ok && j.State == store.MoveDone && !job.Outside && !store.Accounts.Has(tx, job.Old) {
+		return refuse(ErrBusy, "%s was brought already, on %s, as %s", job.Old, BroughtOn(j), j.New)
+	}
 	if err := planJob(tx, job); err != nil || job.Outside {
 		return err
 	}
 	return linkMember(tx, job)
+}
+
+// Brought finds the job by which an account of another server came to this box already, to another address than one; now is that at which it is
+// since. What was undone, whose account was removed here, or went back there, does not count.
+func Brought(tx *store.Tx, old, except string) (came store.MoveJob, now string, ok bool) {
+	if j, ok := store.MoveJobs.Get(tx, except); ok && j.Old == old && j.State != store.MoveUndone {
+		return came, "", false
+	}
+	next := map[string]string{}
+	for key, j := range store.MoveJobs.All(tx) {
+		if j.State != store.MoveUndone && j.State != store.MovePlanned {
+			next[j.Old] = key
+		}
+	}
+	for key, j := range store.MoveJobs.All(tx) {
+		here := j.State == store.MovePlanned || store.Accounts.Has(tx, key)
+		if key == except || j.Outside || j.State == store.MoveUndone || !here || j.Old != old && !slices.Contains(j.Via, old) {
+			continue
+		}
+		now = key
+		for seen := map[string]bool{}; next[now] != "" && now != old && !seen[now]; now = next[now] {
+			seen[now] = true
+		}
+		if now != old {
+			return j, now, true
+		}
+	}
+	return came, "", false
+}
+
+// BroughtOn is the day on which a job began, in words.
+func BroughtOn(job store.MoveJob) string {
+	at := job.Created
+	if !job.Started.IsZero() {
+		at = job.Started
+	}
+	return at.Local().Format(time.DateOnly)
 }
 
 func planJob(tx *store.Tx, job store.MoveJob) error {
