@@ -115,6 +115,31 @@ func (b *Box) within(old, new xmpp.JID) error {
 	})
 }
 
+// likeDomain tells whether a name that is no domain of this box is one all the same: a member may have a dot in the name, too.
+func (b *Box) likeDomain(name string) bool {
+	if strings.Contains(name, "@") || !strings.Contains(name, ".") || b.isDomain(name) {
+		return false
+	}
+	member := false
+	j, err := b.Accounts.Parse(name)
+	if err == nil {
+		err = b.Store.View(func(tx *store.Tx) error {
+			member = store.Accounts.Has(tx, j.String())
+			return nil
+		})
+	}
+	return err == nil && !member
+}
+
+// noDomain is the error for a name that is neither a domain of this box nor a member.
+func (b *Box) noDomain(name string) error {
+	err := admin.Errorf(admin.CodeNotFound, "%s is not a domain of this box (%s), and no member", name, strings.Join(b.Router.Domains(), ", "))
+	if like := nearest(name, b.Router.Domains()); like != "" {
+		return err.Then("Did you mean %s?", like)
+	}
+	return err.Then("'pibox user list' shows who there is.")
+}
+
 // ownDomains refuses to move a family of, or to, a domain that is not served here.
 func (b *Box) ownDomains(old, new string) error {
 	for _, name := range []string{old, new} {
