@@ -277,7 +277,7 @@ func TestBringTells(t *testing.T) {
 	if err != nil || len(mv.Moves) != 1 || len(mv.Moves[0].Contacts) != 2 {
 		t.Fatalf("%+v, %v", mv, err)
 	}
-	if c := mv.Moves[0].Contacts; c[0].State != "to tell" || c[1].State == "told" || strings.Contains(c[1].Detail, "tell him") {
+	if c := mv.Moves[0].Contacts; c[0].State != "to tell" || c[1].State == "told" || strings.Contains(c[1].Detail, "tell them") {
 		t.Errorf("%+v", c)
 	}
 	if _, err := home.client().MigrationStop(t.Context(), admin.MigrationRequest{New: "juliet@home.example"}); err != nil {
