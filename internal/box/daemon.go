@@ -214,6 +214,8 @@ func (d *Daemon) once(ctx context.Context) error {
 	defer d.set(nil)
 	defer d.serveUntil(cancel)()
 	d.clearTroubles(nil)
+	d.watchCertificates() // watch began before there was anything to look at
+	d.watchKeys()
 	d.health.Ready()
 	d.log.Info("serving", "domains", s.box.Router.Domains(), "version", d.version)
 	go func() {
