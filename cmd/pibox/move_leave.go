@@ -9,15 +9,7 @@ import (
 	"pibox/internal/admin"
 )
 
-func moveLeaveCmd(a *app) *cobra.Command {
-	var req admin.MoveLeaveRequest
-	var stdin, drive, stop bool
-	var wait time.Duration
-	var to exportTo
-	c := &cobra.Command{
-		Use:   "leave LOCAL NEW",
-		Short: "Move an account of this box to another server",
-		Long: `Move an account of this box to another server, where NEW exists already. In this order:
+const leaveLong = `Move an account of this box to another server, where NEW exists already. In this order:
 
  1. With --export FILE everything in the account is written into a file first, as 'pibox export' does:
     the archive, too, which no server takes from an app. Who runs the other server can import it.
@@ -33,7 +25,17 @@ func moveLeaveCmd(a *app) *cobra.Command {
 A family leaves with this command for each, in any order: members who leave within an hour, with
 --build, find each other at their new addresses. For those who leave later, repeat it for the others.
 
-'pibox move undo NEW' takes the announcement back until then, and names who was asked from NEW.`,
+'pibox move undo NEW' takes the announcement back until then, and names who was asked from NEW.`
+
+func moveLeaveCmd(a *app) *cobra.Command {
+	var req admin.MoveLeaveRequest
+	var stdin, drive, stop bool
+	var wait time.Duration
+	var to exportTo
+	c := &cobra.Command{
+		Use:     "leave LOCAL NEW",
+		Short:   "Move an account of this box to another server",
+		Long:    leaveLong,
 		Example: "  pibox move leave juliet juliet@elsewhere.example --export juliet.xml --build\n  pibox move status juliet@elsewhere.example\n  pibox move close juliet",
 		Args:    needsTwo("LOCAL and NEW", "juliet juliet@elsewhere.example"),
 		RunE: ran(func(ctx context.Context, args []string) error {
