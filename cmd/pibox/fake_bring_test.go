@@ -37,6 +37,9 @@ func (b *fakeBox) MoveLeave(_ context.Context, req admin.MoveLeaveRequest) (admi
 	if req.New == "juliet@refused.example" {
 		return admin.MigrationResponse{}, admin.Errorf(admin.CodeInvalid, "juliet has moved already")
 	}
+	if req.Password != "" && req.Password != "wherefore art" {
+		return admin.MigrationResponse{}, admin.Errorf(admin.CodeFailed, "away.example does not accept this password")
+	}
 	if req.Password == "" || req.DryRun {
 		return admin.MigrationResponse{Migration: admin.Migration{Kind: "leave", Old: b.address(req.Account), New: req.New, State: admin.MigrationDone}}, nil
 	}

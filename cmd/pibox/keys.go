@@ -14,7 +14,7 @@ import (
 	"pibox/internal/backup"
 )
 
-// minPassphrase is the least length of a pass phrase, in bytes: whoever has the file can try as many as he likes.
+// minPassphrase is the least length of a pass phrase, in bytes: whoever has the file can try as many as they like.
 const minPassphrase = 10
 
 // lockFlags say who will be able to open a backup.
@@ -72,7 +72,7 @@ func (a *app) lock(ctx context.Context, from lockFlags) (s sealed, err error) {
 		s.Passphrase, s.made, err = a.newPassphrase(ctx)
 	}
 	if err == nil && len(s.Passphrase) < minPassphrase {
-		err = admin.Errorf(admin.CodeInvalid, "the pass phrase is too short: whoever finds the file can try as many as he likes").
+		err = admin.Errorf(admin.CodeInvalid, "the pass phrase is too short: whoever finds the file can try as many as they like").
 			Then("Take %d characters or more, such as four words.", minPassphrase)
 	}
 	s.by, s.Work = "the pass phrase", a.work

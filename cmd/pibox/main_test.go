@@ -84,7 +84,7 @@ func runScripts(t *testing.T, dir, configuration string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":  cmdServe,
-			"stop":   cmdStop,
+			"halt":   cmdStop,
 			"exits":  cmdExits,
 			"denied": cmdDenied,
 			"mode":   cmdMode,
@@ -149,7 +149,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 // running is the key of the server that a script started last.
 type running struct{}
 
-// cmdStop stops the server as systemd does, and wants it to end well.
+// cmdStop stops the server as systemd does, and wants it to end well. Scripts say halt: stop is a word of testscript's own, which ends a script.
 func cmdStop(ts *testscript.TestScript, _ bool, _ []string) {
 	s := *ts.Value(running{}).(**server)
 	if s == nil {

@@ -9,15 +9,7 @@ import (
 	"pibox/internal/admin"
 )
 
-func moveLeaveCmd(a *app) *cobra.Command {
-	var req admin.MoveLeaveRequest
-	var stdin, drive, stop bool
-	var wait time.Duration
-	var file string
-	c := &cobra.Command{
-		Use:   "leave LOCAL NEW",
-		Short: "Move an account of this box to another server",
-		Long: `Move an account of this box to another server, where NEW exists already. In this order:
+const leaveLong = `Move an account of this box to another server, where NEW exists already. In this order:
 
  1. With --export FILE everything in the account is written into a file first, as 'pibox export' does:
     the archive, too, which no server takes from an app. Who runs the other server can import it.
@@ -33,27 +25,32 @@ func moveLeaveCmd(a *app) *cobra.Command {
 A family leaves with this command for each, in any order: members who leave within an hour, with
 --build, find each other at their new addresses. For those who leave later, repeat it for the others.
 
-'pibox move undo NEW' takes the announcement back until then, and names who was asked from NEW.`,
+'pibox move undo NEW' takes the announcement back until then, and names who was asked from NEW.`
+
+func moveLeaveCmd(a *app) *cobra.Command {
+	var req admin.MoveLeaveRequest
+	var stdin, drive, stop bool
+	var wait time.Duration
+	var to exportTo
+	c := &cobra.Command{
+		Use:     "leave LOCAL NEW",
+		Short:   "Move an account of this box to another server",
+		Long:    leaveLong,
 		Example: "  pibox move leave juliet juliet@elsewhere.example --export juliet.xml --build\n  pibox move status juliet@elsewhere.example\n  pibox move close juliet",
 		Args:    needsTwo("LOCAL and NEW", "juliet juliet@elsewhere.example"),
 		RunE: ran(func(ctx context.Context, args []string) error {
+			if to.force && to.file == "" {
+				return usageError{"--force is for the file of --export"}
+			}
 			req.Account, req.New, req.Wait = args[0], args[1], int(wait/time.Second)
 			if done, err := a.attach(ctx, "leave", req.Account, req.New, stop); done || err != nil {
 				return err
 			}
-			look := req
-			look.DryRun = true
-			if _, err := a.client().MoveLeave(ctx, look); err != nil { // before anything is asked, or written into a file
+			if err := a.mayLeave(ctx, &req, to, drive || stdin, stdin); err != nil {
 				return err
 			}
-			if drive || stdin {
-				var err error
-				if req.Password, err = a.otherPassword(ctx, req.New, stdin); err != nil {
-					return err
-				}
-			}
-			if file != "" {
-				if err := a.leaveFile(ctx, req.Account, file); err != nil {
+			if to.file != "" {
+				if err := a.leaveFile(ctx, req.Account, to); err != nil {
 					return err
 				}
 			}
@@ -71,7 +68,8 @@ A family leaves with this command for each, in any order: members who leave with
 			return a.follow(ctx, resp.Migration)
 		}),
 	}
-	c.Flags().StringVar(&file, "export", "", "`file` to write everything in the account into, before anything is announced")
+	c.Flags().StringVar(&to.file, "export", "", "`file` to write everything in the account into, before anything is announced")
+	c.Flags().BoolVar(&to.force, "force", false, "replace the file of --export if it is there")
 	c.Flags().BoolVar(&drive, "build", false, "build up NEW and tell the contacts from there; its password is asked for")
 	c.Flags().BoolVar(&stdin, "password-stdin", false, "the same, with the password of NEW from the first line of standard input")
 	c.Flags().StringVar(&req.Server, "server", "", "`host:port` of the new server, where its name alone does not lead there")
@@ -88,12 +86,31 @@ const leaveByHand = `%[1]s announces that it moves to %[2]s, and forwards from n
   - Or add each contact by hand: 'pibox move status %[2]s' names them, and shows who has followed.
 Then, when the forwarding is over, 'pibox move close %[1]s' closes it.`
 
-// leaveFile writes the account into a file, as 'pibox export' does.
-func (a *app) leaveFile(ctx context.Context, account, file string) error {
-	if file == "-" {
+// mayLeave finds what would fail before anything is asked, and, with the password, before anything is written into a file.
+func (a *app) mayLeave(ctx context.Context, req *admin.MoveLeaveRequest, to exportTo, drive, stdin bool) error {
+	if to.file == "-" {
 		return usageError{"--export names a file; for standard output use 'pibox export'"}
 	}
-	result, err := a.exportTo(ctx, admin.ExportRequest{Users: []string{account}}, exportTo{file: file})
+	look := *req
+	look.DryRun = true
+	if _, err := a.client().MoveLeave(ctx, look); err != nil {
+		return err
+	}
+	if err := a.exportFits(to); err != nil || !drive {
+		return err
+	}
+	var err error
+	if req.Password, err = a.otherPassword(ctx, req.New, stdin); err != nil || to.file == "" {
+		return err
+	}
+	look.Password = req.Password
+	_, err = a.client().MoveLeave(ctx, look)
+	return err
+}
+
+// leaveFile writes the account into a file, as 'pibox export' does.
+func (a *app) leaveFile(ctx context.Context, account string, to exportTo) error {
+	result, err := a.exportTo(ctx, admin.ExportRequest{Users: []string{account}}, to)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func movePlanCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan OLD NEW",
 		Short: "Show what a move would do, and change nothing",
-		Long: `Show what a move would do, contact by contact: who follows by himself, who has to approve, who can
+		Long: `Show what a move would do, contact by contact: who follows without being asked, who has to approve, who can
 not be reached now and why. Other servers are asked now, which may take a minute. Nothing is changed.
 
 OLD and NEW are two addresses, or two domains of this box for everybody there.`,
@@ -78,7 +78,7 @@ func (a *app) printPlan(p admin.MovePlan) error {
 		count[c.Prospect]++
 		why := c.Why
 		if c.Request {
-			why = strings.TrimPrefix(why+"; his request waits and comes along", "; ")
+			why = strings.TrimPrefix(why+"; their request waits and comes along", "; ")
 		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", c.Address, c.Was, c.Prospect, why)
 	}

@@ -158,7 +158,11 @@ func (a *app) restoredText(r box.Restored) string {
 		row("Configuration", "%s", r.Config)
 	}
 	if r.ConfigAside != "" {
-		row("Configuration", "the one that came along does not count: this box has its own, or it does not fit here; it is in %s, to compare", r.ConfigAside)
+		row("Configuration", "the one that came along does not count: %s", r.ConfigWhy)
+		row("To compare", "%s", r.ConfigAside)
+		if r.Named != "" {
+			row("Files it names", "in %s", r.Named)
+		}
 	}
 	b.WriteString("\nStart the server now.")
 	if r.Held {

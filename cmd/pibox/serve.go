@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -40,12 +42,37 @@ certificate authority of its own.`,
 			if err := usable(cfg.DataDir); err != nil {
 				return err
 			}
-			err = a.program.Serve(ctx, cfg, box.ConfigSource{File: a.file, Load: load}, a.out)
+			err = a.program.Serve(ctx, cfg, box.ConfigSource{File: a.file, Load: load, Options: a.options()}, a.out)
 			return mayNot(err, "make the admin socket", cfg.Admin.Socket)
 		}),
 	}
 	c.Flags().StringSliceVar(&domains, "domain", nil, "`domain` to serve, in place of domains in the file; can be repeated")
 	return c
+}
+
+// options are those that lead other commands, in any folder, to the server that this one starts.
+func (a *app) options() (text string) {
+	for _, o := range []struct{ name, path string }{{"config", a.configFile}, {"data-dir", a.dataDir}, {"socket", a.socket}} {
+		if o.path == "" {
+			continue
+		}
+		if abs, err := filepath.Abs(o.path); err == nil {
+			o.path = abs
+		}
+		text += " --" + o.name + " " + shellWord(o.path)
+	}
+	return text
+}
+
+// shellWord is a text as one word of a shell.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+@%:,=", r)
+	}
+	if strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // usable makes the data folder where there is none, and tells where this user may not write to it: no waiting changes that.

@@ -216,7 +216,11 @@ func (a *app) givenCode(args []string, file string) (code string, err error) {
 	}
 	code, err = a.secretLine(file)
 	if err == nil && code == "" {
-		err = usageError{"'pibox transfer fetch' needs the old box's address and code: the first line of " + file + " is empty"}
+		where := "the first line of " + file
+		if file == "-" {
+			where = "the first line of standard input"
+		}
+		err = usageError{"no code was given: " + where + " is empty"}
 	}
 	return code, err
 }

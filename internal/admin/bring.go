@@ -29,7 +29,7 @@ type MoveLeaveRequest struct {
 	Password  string `json:"password,omitempty"` // at the new address; stays in memory
 	Server    string `json:"server,omitempty"`
 	DirectTLS bool   `json:"direct_tls,omitempty"`
-	// DryRun tells whether it could begin here, and changes nothing; it asks no other server.
+	// DryRun tells whether it could begin, and changes nothing; with a password it logs in at the new server.
 	DryRun bool `json:"dry_run,omitempty"`
 	// Wait is how many seconds the new account stays connected for contacts who have to ask first, where its server can not approve them in advance.
 	Wait int `json:"wait,omitempty"`

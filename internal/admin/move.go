@@ -34,7 +34,7 @@ type MovePlanContact struct {
 	Address string `json:"address"`
 	Name    string `json:"name,omitempty"`
 	Was     string `json:"subscription"` // in the old contact list; empty: only a request of his waits there
-	// Prospect: follows (by himself), approves (he has to), adds (he is told by a message), unreachable (now), moved (himself), kept (nothing is asked).
+	// Prospect: follows (unasked), approves (has to), adds (is told by a message), unreachable (now), moved (too), kept (nothing is asked).
 	Prospect string `json:"prospect"`
 	Why      string `json:"why"`
 	Request  bool   `json:"request,omitempty"` // his request, which waits, comes along

@@ -32,7 +32,11 @@ func (d *Daemon) serving() (*service, error) {
 	if why == "" {
 		return nil, admin.Errorf(admin.CodeStarting, "the box is starting").Then("Try again in a moment.")
 	}
-	return nil, admin.Errorf(admin.CodeFailed, "the box is not serving: %s", why).Then("See 'pibox status'; it goes on by itself when the cause is gone.")
+	err := admin.Errorf(admin.CodeFailed, "the box is not serving: %s", why)
+	if d.gaveAway() {
+		return nil, err // which says who may take it back
+	}
+	return nil, err.Then("See 'pibox status'; it goes on by itself when the cause is gone.")
 }
 
 // servingUser is serving, and the account that a person named.

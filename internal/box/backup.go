@@ -31,13 +31,7 @@ func (d *Daemon) parts(sn store.Snapshot) []backup.Part {
 const tlsFolder = "tls"
 
 // namedFiles are those that the configuration names.
-func (d *Daemon) namedFiles() (list []string) {
-	cfg := d.config()
-	for _, c := range cfg.TLS.Certificates {
-		list = append(list, c.Chain, c.Key)
-	}
-	return append(list, cfg.S2S.Trust...)
-}
+func (d *Daemon) namedFiles() []string { return d.config().Files() }
 
 // Backup implements admin.API.
 func (d *Daemon) Backup(_ context.Context, _ admin.BackupRequest, w io.Writer) (resp admin.BackupResponse, err error) {

@@ -26,10 +26,12 @@ import (
 	"pibox/internal/xmpp/accounts"
 )
 
-// ConfigSource is where the configuration of a daemon comes from. Both may be nil.
+// ConfigSource is where the configuration of a daemon comes from. Each may be left out.
 type ConfigSource struct {
 	File func() string                 // the file in use, "" for none
 	Load func() (config.Config, error) // reads it again
+	// Options are those by which commands find this box, such as " --data-dir DIR"; "" where they do without.
+	Options string
 }
 
 // Daemon runs a box: it stays up, and tells its state, while the store is unusable, and opens it again with back-off.
@@ -214,6 +216,8 @@ func (d *Daemon) once(ctx context.Context) error {
 	defer d.set(nil)
 	defer d.serveUntil(cancel)()
 	d.clearTroubles(nil)
+	d.watchCertificates() // watch began before there was anything to look at
+	d.watchKeys()
 	d.health.Ready()
 	d.log.Info("serving", "domains", s.box.Router.Domains(), "version", d.version)
 	go func() {
@@ -360,7 +364,7 @@ func (d *Daemon) firstAdministrator(s *service) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(d.out, s.welcome(j, password))
+	_, err = io.WriteString(d.out, s.welcome(j, password, d.source.Options))
 	return err
 }
 

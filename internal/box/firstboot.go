@@ -104,7 +104,7 @@ func (d *Daemon) firstStart(ctx context.Context) error {
 		return err
 	}
 	d.log.Info("restored a backup", "file", found.backup, "accounts", done.Users, "messages", done.Messages, "domains", done.Domains, "taken", done.Taken,
-		"configuration", done.Config, "configuration beside", done.ConfigAside)
+		"configuration", done.Config, "configuration beside", done.ConfigAside, "because", done.ConfigWhy)
 	d.tidyUp(found)
 	if done.Config != "" {
 		return d.reload()

@@ -160,6 +160,13 @@ func (d *Daemon) stayClosed(ctx context.Context, st *store.Store) error {
 	return nil
 }
 
+// gaveAway tells whether the box stays closed until its owner takes it back.
+func (d *Daemon) gaveAway() bool {
+	d.handing.Lock()
+	defer d.handing.Unlock()
+	return d.handing.reopen != nil
+}
+
 // handOver gives the box away where a new one is ready; why is why the service ended, and is returned where none is.
 func (d *Daemon) handOver(ctx context.Context, why error) error {
 	d.handing.Lock()

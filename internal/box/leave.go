@@ -47,6 +47,14 @@ func (d *Daemon) MoveLeave(ctx context.Context, req admin.MoveLeaveRequest) (res
 	is := admin.Migration{Kind: kindLeave, Old: l.old.String(), New: l.new.String()}
 	if req.DryRun {
 		resp.Migration = is
+		if req.Password == "" {
+			return resp, nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, undoTime)
+		defer cancel()
+		if err := l.login(ctx); err != nil {
+			return resp, migrationError(err)
+		}
 		return resp, nil
 	}
 	if req.Password != "" {
@@ -153,11 +161,9 @@ func (l *leaving) run(ctx context.Context, t *migration) error {
 
 // all announces the move, builds up the new account, and tells the contacts from there. The login comes first: nothing is announced that can not go on.
 func (l *leaving) all(ctx context.Context) error {
-	s, err := client.Dial(ctx, l.way)
-	if err != nil {
+	if err := l.login(ctx); err != nil {
 		return err
 	}
-	_ = s.Close()
 	is := store.MigrationMark{Kind: kindLeave, Old: l.old.String(), New: l.new.String(), Server: l.req.Server, Direct: l.req.DirectTLS}
 	if _, err := l.b.begun(is); err != nil {
 		return err
@@ -177,6 +183,15 @@ func (l *leaving) all(ctx context.Context) error {
 		return err
 	}
 	return l.repeat(ctx)
+}
+
+// login tries the new server and its password.
+func (l *leaving) login(ctx context.Context) error {
+	s, err := client.Dial(ctx, l.way)
+	if err == nil {
+		_ = s.Close()
+	}
+	return err
 }
 
 // notBegun forgets the mark of a migration of which nothing was begun.

@@ -277,7 +277,7 @@ func TestBringTells(t *testing.T) {
 	if err != nil || len(mv.Moves) != 1 || len(mv.Moves[0].Contacts) != 2 {
 		t.Fatalf("%+v, %v", mv, err)
 	}
-	if c := mv.Moves[0].Contacts; c[0].State != "to tell" || c[1].State == "told" || strings.Contains(c[1].Detail, "tell him") {
+	if c := mv.Moves[0].Contacts; c[0].State != "to tell" || c[1].State == "told" || strings.Contains(c[1].Detail, "tell them") {
 		t.Errorf("%+v", c)
 	}
 	if _, err := home.client().MigrationStop(t.Context(), admin.MigrationRequest{New: "juliet@home.example"}); err != nil {
@@ -327,5 +327,29 @@ func TestLeaveRefused(t *testing.T) {
 	over(t, home, ask.New)
 	if all := moves(); len(all) != 2 {
 		t.Errorf("%+v", all)
+	}
+}
+
+// Asked whether it could begin, with a password, it logs in there, and changes nothing.
+func TestLeaveLooksFirst(t *testing.T) {
+	away, address, authority := elsewhere(t, "away.example")
+	addUser(t, away, "julia", "wherefore-art")
+	home := serve(t, t.TempDir(), 0, func(c *config.Config) { c.S2S.SystemRoot, c.S2S.Trust = false, []string{authority} })
+	home.hears("READY=1")
+	addUser(t, home, "juliet", "another-one")
+	ask := admin.MoveLeaveRequest{Account: "juliet", New: "julia@away.example", Server: address, DirectTLS: true, DryRun: true}
+	for password, want := range map[string]string{"": "", "wherefore-art": "", "wrong": "password"} {
+		ask.Password = password
+		_, err := home.client().MoveLeave(t.Context(), ask)
+		if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", password, err)
+		}
+	}
+	ask.Password, ask.Server = "wherefore-art", "127.0.0.1:1"
+	if _, err := home.client().MoveLeave(t.Context(), ask); err == nil {
+		t.Error("no server, no error")
+	}
+	if mv, err := home.client().MoveStatus(t.Context(), admin.MoveStatusRequest{}); err != nil || len(mv.Moves) > 0 {
+		t.Errorf("%+v, %v", mv, err)
 	}
 }

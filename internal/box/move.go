@@ -85,7 +85,7 @@ func (d *Daemon) MovePlan(_ context.Context, req admin.MovePlanRequest) (resp ad
 		return resp, err
 	}
 	resp.Plans = []admin.MovePlan{}
-	if !s.box.isDomain(req.Old) && !s.box.isDomain(req.New) {
+	if !s.box.isDomain(req.Old) && !s.box.isDomain(req.New) && !s.box.likeDomain(req.Old) {
 		old, new, err := s.box.twoAddresses(req.Old, req.New)
 		if err == nil && !s.box.Router.IsLocal(old.Domain) {
 			err = s.box.within(old, new)

@@ -15,6 +15,9 @@ func (b *Box) toClose(req admin.MoveCloseRequest) (all []admin.User, err error) 
 	domain := b.isDomain(req.Old)
 	var one xmpp.JID
 	if !domain {
+		if b.likeDomain(req.Old) {
+			return nil, b.noDomain(req.Old)
+		}
 		if one, err = b.Accounts.Parse(req.Old); err != nil {
 			return nil, told(err)
 		}

@@ -105,14 +105,52 @@ func (b *Box) within(old, new xmpp.JID) error {
 		switch ok = ok && job.Old == old.String() && job.State != store.MoveUndone; {
 		case ok:
 		case here:
+			if like := nearest(new.Domain, b.Router.Domains()); like != "" {
+				return b.slip(admin.CodeInvalid, new).
+					Then("Did you mean %s@%s? To an account at another server 'pibox move leave %s %s --build' moves it.", new.Local, like, old, new)
+			}
 			return admin.Errorf(admin.CodeInvalid, "%s is at another server: from here an account leaves", new).
 				Then("'pibox move leave %s %s --build' moves it there.", old, new)
 		default:
+			if like := nearest(old.Domain, b.Router.Domains()); like != "" {
+				return b.slip(admin.CodeNotFound, old).
+					Then("Did you mean %s@%s? From an account at another server 'pibox move bring %s %s' brings what it has.", old.Local, like, old, new)
+			}
 			return admin.Errorf(admin.CodeNotFound, "%s is not on this box, and its contacts are not known", old).
 				Then("'pibox move bring %s %s' logs in there and brings them; 'pibox import' reads them from an export.", old, new)
 		}
 		return nil
 	})
+}
+
+// slip is the error for an address at a domain that is very near to one of this box.
+func (b *Box) slip(code admin.Code, j xmpp.JID) *admin.Error {
+	return admin.Errorf(code, "%s is not a domain of this box (%s)", j.Domain, strings.Join(b.Router.Domains(), ", "))
+}
+
+// likeDomain tells whether a name that is no domain of this box is one all the same: a member may have a dot in the name, too.
+func (b *Box) likeDomain(name string) bool {
+	if strings.Contains(name, "@") || !strings.Contains(name, ".") || b.isDomain(name) {
+		return false
+	}
+	member := false
+	j, err := b.Accounts.Parse(name)
+	if err == nil {
+		err = b.Store.View(func(tx *store.Tx) error {
+			member = store.Accounts.Has(tx, j.String())
+			return nil
+		})
+	}
+	return err == nil && !member
+}
+
+// noDomain is the error for a name that is neither a domain of this box nor a member.
+func (b *Box) noDomain(name string) error {
+	err := admin.Errorf(admin.CodeNotFound, "%s is not a domain of this box (%s), and no member", name, strings.Join(b.Router.Domains(), ", "))
+	if like := nearest(name, b.Router.Domains()); like != "" {
+		return err.Then("Did you mean %s?", like)
+	}
+	return err.Then("'pibox user list' shows who there is.")
 }
 
 // ownDomains refuses to move a family of, or to, a domain that is not served here.

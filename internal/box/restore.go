@@ -41,10 +41,13 @@ type Restored struct {
 	Certificates []string  `json:"certificates"`
 	Taken        time.Time `json:"taken,omitzero"`
 	Version      string    `json:"version,omitempty"`
-	// Config is the configuration that came along, in use from now on; ConfigAside one that does not fit here.
+	// Config is the configuration that came along, in use from now on; ConfigAside one that does not count here, ConfigWhy why.
 	Config      string `json:"config,omitempty"`
 	ConfigAside string `json:"config_aside,omitempty"`
-	Held        bool   `json:"held"`
+	ConfigWhy   string `json:"config_why,omitempty"`
+	// Named is the folder of the files that such a configuration names; "" for none.
+	Named string `json:"named,omitempty"`
+	Held  bool   `json:"held"`
 }
 
 // Restore makes a box of a backup while no daemon runs. At any moment, also when the power fails, the box is the old one or the whole new one: that
@@ -253,7 +256,7 @@ func unpackInto(ctx context.Context, cfg config.Config, in io.Reader, fresh stri
 	if err != nil {
 		return done, err
 	}
-	name, err := u.settleConfig(cfg.DataDir, configFile)
+	name, why, err := u.settleConfig(cfg.DataDir, configFile)
 	if err != nil {
 		return done, err
 	}
@@ -265,7 +268,10 @@ func unpackInto(ctx context.Context, cfg config.Config, in io.Reader, fresh stri
 	case configName:
 		done.Config = filepath.Join(cfg.DataDir, name)
 	case asideName:
-		done.ConfigAside = filepath.Join(cfg.DataDir, name)
+		done.ConfigAside, done.ConfigWhy = filepath.Join(cfg.DataDir, name), why
+		if isThere(filepath.Join(fresh, namedFolder)) {
+			done.Named = filepath.Join(cfg.DataDir, namedFolder)
+		}
 	}
 	return done, settleFiles(cfg.DataDir, fresh)
 }

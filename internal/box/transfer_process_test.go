@@ -265,7 +265,12 @@ func TestTransfer(t *testing.T) {
 	if said, err := h.fetch(h.address); err == nil || !strings.Contains(said, "took the place of the one at "+h.address+" already, on 20") {
 		t.Error(err, said)
 	}
-	// Its owner's word is above all.
+	// Only its owner takes the old one back: nothing else is said to do so.
+	if _, err := h.old.Admin().UserList(t.Context(), admin.UserListRequest{}); err == nil || !strings.Contains(err.Error(), "was handed over") {
+		t.Error(err)
+	} else if e := new(admin.Error); !errors.As(err, &e) || strings.Contains(e.Next, "by itself") {
+		t.Errorf("%+v", e)
+	}
 	if _, err := h.old.Admin().TransferReopen(t.Context(), admin.TransferReopenRequest{}); err != nil {
 		t.Fatal(err)
 	}

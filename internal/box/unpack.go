@@ -93,37 +93,81 @@ func (u *unpack) close() error {
 }
 
 // settleConfig decides what becomes of the configuration that came: what counts from now on, or what its owner may compare. It returns the name of
-// the file in the data folder.
-func (u *unpack) settleConfig(dataDir, inUse string) (string, error) {
+// the file in the data folder, and why it does not count.
+func (u *unpack) settleConfig(dataDir, inUse string) (name, why string, err error) {
 	path := filepath.Join(u.dir, configName)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return "", "", nil
 	}
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if inUse != "" {
 		if have, err := os.ReadFile(inUse); err == nil && bytes.Equal(have, text) {
-			return "", os.Remove(path)
+			return "", "", os.Remove(path)
 		}
+		why = "this box has a configuration of its own, " + inUse
+	} else if text, err = u.fitting(path, string(text), dataDir); err != nil {
+		why = "it does not fit here: " + strings.ReplaceAll(strings.ReplaceAll(err.Error(), path, filepath.Join(dataDir, asideName)), u.dir, dataDir)
 	}
-	here, there := string(text), string(text) // with names of files as they are now, and as they will be
-	for i, old := range u.m.Files {
-		name := filepath.Join(namedFolder, fmt.Sprintf("%06d", i))
-		if _, err := os.Stat(filepath.Join(u.dir, name)); err == nil {
-			here = strings.ReplaceAll(here, quoted(old), quoted(filepath.Join(u.dir, name)))
-			there = strings.ReplaceAll(there, quoted(old), quoted(filepath.Join(dataDir, name)))
-		}
+	if why != "" {
+		return asideName, why, os.Rename(path, filepath.Join(u.dir, asideName))
 	}
-	cfg, problems := config.Parse(path, here, time.Now())
-	if inUse != "" || problems.Err() != nil || cfg.DataDir != "" && cfg.DataDir != dataDir {
-		return asideName, os.Rename(path, filepath.Join(u.dir, asideName))
-	}
-	return configName, os.WriteFile(path, []byte(there), 0o600)
+	return configName, "", os.WriteFile(path, text, 0o600)
 }
 
-func quoted(path string) string { return `"` + path + `"` }
+// fitting is the text of a configuration with the names of files as they will be here. It is checked with those as they are now.
+func (u *unpack) fitting(path, text, dataDir string) ([]byte, error) {
+	came := config.ParseWith(path, text, time.Now(), &struct{}{})
+	here, there := make([]string, len(came.Written)), make([]string, len(came.Written))
+	for i, written := range came.Written {
+		if name := u.named(i, written); name != "" {
+			here[i], there[i] = filepath.Join(u.dir, name), filepath.Join(dataDir, name)
+		}
+	}
+	cfg, problems := config.Parse(path, came.WithFiles(text, here), time.Now())
+	if err := problems.Mistakes().Err(); err != nil {
+		return nil, err
+	}
+	if cfg.DataDir != "" && cfg.DataDir != dataDir {
+		return nil, fmt.Errorf("its data_dir is %s, that of this box %s", cfg.DataDir, dataDir)
+	}
+	return []byte(came.WithFiles(text, there)), nil
+}
+
+// named is where the file is that the i-th name in the configuration means, "" where it did not come along. The manifest has what was in use, in the
+// same order; the configuration may have been changed since.
+func (u *unpack) named(i int, written string) string {
+	find := func(i int) string {
+		name := filepath.Join(namedFolder, fmt.Sprintf("%06d", i))
+		if i >= len(u.m.Files) || !means(written, u.m.Files[i]) || !isThere(filepath.Join(u.dir, name)) {
+			return ""
+		}
+		return name
+	}
+	if name := find(i); name != "" {
+		return name
+	}
+	for j := range u.m.Files {
+		if name := find(j); name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// means tells whether a name in a configuration, in a folder that is not known, can be that of the file with the absolute path.
+func means(written, path string) bool {
+	if filepath.IsAbs(written) {
+		return filepath.Clean(written) == filepath.Clean(path)
+	}
+	end := filepath.Clean(written)
+	for strings.HasPrefix(end, "../") {
+		end = end[len("../"):]
+	}
+	return strings.HasSuffix(filepath.Clean(path), "/"+end)
+}
 
 // certificates names those of the box's own authority that came along.
 func (u *unpack) certificates() (list []string) {

@@ -9,11 +9,11 @@ import (
 	"pibox/internal/xmpp"
 )
 
-// welcome is what a new box shows to who set it up: how to log in, from where, and what the client will ask.
-func (s *service) welcome(j xmpp.JID, password string) string {
+// welcome is what a new box shows to who set it up: how to log in, from where, and what the client will ask. The options are those of commands.
+func (s *service) welcome(j xmpp.JID, password, options string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nThis box is new. Its first administrator:\n\n    address   %s\n    password  %s\n\n", j, password)
-	b.WriteString("The password is shown only now: change it in your client or with `pibox user passwd admin`. Lost it? `pibox user passwd admin`.\n")
+	fmt.Fprintf(&b, "The password is shown only now: change it in your client or with `pibox user passwd admin%[1]s`. Lost it? `pibox user passwd admin%[1]s`.\n", options)
 	if strings.HasSuffix(j.Domain, ".local") {
 		b.WriteString("Devices in your network find the box by its name. One that does not is told the host and port:\n\n")
 		for _, l := range s.listeners {
@@ -29,7 +29,7 @@ func (s *service) welcome(j xmpp.JID, password string) string {
 		}
 	}
 	if s.certs.AuthorityPEM() != nil {
-		b.WriteString("`pibox authority` prints the family's certificate authority, for devices that are to trust it without asking.\n\n")
+		fmt.Fprintf(&b, "`pibox authority%s` prints the family's certificate authority, for devices that are to trust it without asking.\n\n", options)
 	}
 	return b.String()
 }

@@ -10,7 +10,7 @@ import (
 type Span struct{ From, To int }
 
 // positions maps the path of each key, table and array entry of a TOML text
-// to its line, and that of each key with a value to where the value stands. A path looks like the one in an error: s2s.route[1].domain.
+// to its line, and that of each key with a value, and each array entry, to where the value stands. A path looks like the one in an error: s2s.route[1].domain.
 // The TOML library keeps this for itself, and without an entry's number.
 //
 // The text must have been accepted by the TOML parser; of another text the
@@ -166,7 +166,9 @@ func (s *posScanner) value(path string) {
 				return
 			}
 			s.note(entry(path, i), s.line)
+			from := s.pos
 			s.value(entry(path, i))
+			s.spans[entry(path, i)] = Span{from, min(s.pos, len(s.text))}
 			s.skipComma(']')
 		}
 	case '{':

@@ -17,6 +17,8 @@ type File struct {
 	// Spans tell where the value of each key stands in the text, Lines on which line.
 	Spans map[string]Span
 	Lines map[string]int
+	// Written are the names of Config.Files as they stand in the text.
+	Written []string
 }
 
 // Checker is a struct that finds mistakes in its own values. Keys have paths
@@ -50,6 +52,7 @@ func ParseWith(name, text string, now time.Time, more any) File {
 	if abs, err := filepath.Abs(base); err == nil {
 		base = abs
 	}
+	written := cfg.Files()
 	checker{report: r, now: now, base: base}.all(&cfg)
 	own := map[string]any{}
 	for k, v := range tree {
@@ -58,7 +61,7 @@ func ParseWith(name, text string, now time.Time, more any) File {
 	for i := range other.NumField() {
 		delete(own, other.Type().Field(i).Tag.Get("toml"))
 	}
-	return File{Config: cfg, Problems: r.sorted(), Tree: own, Spans: r.spans, Lines: r.lines}
+	return File{Config: cfg, Problems: r.sorted(), Tree: own, Spans: r.spans, Lines: r.lines, Written: written}
 }
 
 // Text writes a tree as TOML, each of its keys on a line of its own. It drops

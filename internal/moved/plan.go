@@ -127,7 +127,7 @@ func (m *Moved) foresee(tx *store.Tx, old, new, who xmpp.JID, c store.MoveContac
 	case m.blocked(tx, old, who) || m.blocked(tx, new, who):
 		say(ComesAlong, "blocked: not told")
 	case gone:
-		say(HasMoved, "moved to "+to.String()+" himself")
+		say(HasMoved, "moved to "+to.String()+" themselves")
 	case local && who.Local != "" && !there:
 		say(ComesAlong, "there is no such account on this box")
 	case item.Sub.To() && (c.Sub.To() || c.Ask):
@@ -209,7 +209,7 @@ func (m *Moved) foreseeAccount(c planned, reply *xmpp.Request, tell func(c plann
 		tell(c, WillFollow, c.who.Domain+" announces that it verifies moves")
 	default:
 		if to, ok := goneTo(reply.Node()); ok && reply.Type == "error" && m.trusted(c.who, reply.Peer) {
-			tell(c, HasMoved, "moved to "+to.String()+" himself")
+			tell(c, HasMoved, "moved to "+to.String()+" themselves")
 		}
 	}
 }

@@ -102,7 +102,7 @@ func (m *Moved) unreached(tx *store.Tx, out *xmpp.Out, e store.OutboxEntry) {
 	if err != nil || st.Type != "subscribe" {
 		return
 	}
-	m.failed(tx, out, st.From, st.To, "his server could not be reached for 60 days")
+	m.failed(tx, out, st.From, st.To, "their server could not be reached for 60 days")
 }
 
 // failed ends the attempts for a contact.
@@ -140,7 +140,7 @@ func (m *Moved) answeredError(rq *xmpp.Request) (drop bool, err error) {
 		return false, err
 	}
 	m.r.Submit(256, func(tx *store.Tx, out *xmpp.Out) error {
-		m.failed(tx, out, account, contact, "his server answered: "+condition)
+		m.failed(tx, out, account, contact, "their server answered: "+condition)
 		return nil
 	}, nil)
 	return false, nil

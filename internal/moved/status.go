@@ -90,7 +90,7 @@ func (m *Moved) describe(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.
 	case store.StepWaiting:
 		e.State = ContactWaiting
 		if job.Outside {
-			e.State, e.Detail = ContactToTell, "the new account, at another server, is to ask him"
+			e.State, e.Detail = ContactToTell, "the new account, at another server, is to ask them"
 			return
 		}
 		if until, ok := awaits(tx, job, who, c); ok {
@@ -98,9 +98,9 @@ func (m *Moved) describe(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.
 			return
 		}
 		if at, turn := m.due(tx, job, who, c); job.State == store.MoveRunning && time.Until(at) > 0 {
-			e.Detail = "waits until " + at.Format(time.RFC3339) + " for his answer to the old address"
+			e.Detail = "waits until " + at.Format(time.RFC3339) + " for their answer to the old address"
 			if turn {
-				e.Detail = "waits for its turn until " + at.Format(time.RFC3339) + " at least, so that his server takes it for no flood"
+				e.Detail = "waits for its turn until " + at.Format(time.RFC3339) + " at least, so that their server takes it for no flood"
 			}
 		}
 	case store.StepAsked:
@@ -117,20 +117,20 @@ func (m *Moved) describe(tx *store.Tx, job store.MoveJob, who xmpp.JID, c store.
 		case who.Local == "":
 			e.Detail = "a service: you may have to register there anew"
 		default:
-			e.Detail = "his server has the request; where it does not verify moves, he has to approve"
+			e.Detail = "their server has the request; where it does not verify moves, they have to approve"
 		}
 		if c.ToTell {
-			e.Detail = strings.TrimPrefix(e.Detail+"; ", "; ") + "he sees you, too: tell him in a message from the old address"
+			e.Detail = strings.TrimPrefix(e.Detail+"; ", "; ") + "they see you, too: tell them in a message from the old address"
 		}
 	case store.StepTold:
-		e.Detail = "told in a message from the old address; whether he adds the new one is up to him"
+		e.Detail = "told in a message from the old address; whether they add the new one is up to them"
 	case store.StepToTell:
-		e.Detail = "he only sees you: tell him in a message from the old address"
+		e.Detail = "they only see you: tell them in a message from the old address"
 		if c.Failure != "" {
 			e.Detail += "; the last one did not arrive: " + c.Failure
 		}
 	case store.StepMoved:
-		e.Detail = "moved to " + c.Address + " himself"
+		e.Detail = "moved to " + c.Address + " themselves"
 	case store.StepFollowed:
 		if c.Member != "" {
 			e.Detail = "as " + c.Member

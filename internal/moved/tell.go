@@ -73,7 +73,7 @@ func (m *Moved) carry(tx *store.Tx, out *xmpp.Out, job store.MoveJob, new, who x
 		return nil
 	}
 	if err := m.fits(tx, new, who, c); err != nil {
-		set(store.StepFailed, "he is not told: "+err.Error()+"; make room there, and add him by hand")
+		set(store.StepFailed, "not told: "+err.Error()+"; make room there, and add them by hand")
 		return nil
 	}
 	if to, err := xmpp.ParseJID(c.Member); err == nil && c.Member != "" && m.says(tx, who, to) {

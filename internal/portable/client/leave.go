@@ -296,7 +296,7 @@ func (m *Mover) Report(c Contact) Report {
 		r.Step = StepWaiting
 		r.Why, r.Again = m.arrived(j)
 	case asked && !now.Sub.To() && m.listed[j] && !m.denied[j]:
-		r.Step, r.Why, r.Again = StepWaiting, "his server did not know of the new address", true
+		r.Step, r.Why, r.Again = StepWaiting, "their server did not know of the new address", true
 	case asked && !now.Sub.To() && (c.Asked && !m.asked[j] || m.denied[j]):
 		r.Step = StepRefused
 	case asked && !now.Sub.To():

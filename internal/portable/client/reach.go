@@ -30,9 +30,9 @@ func away(r *Refusal) bool {
 func (r *Refusal) words(what string) string {
 	switch r.Condition {
 	case "remote-server-not-found":
-		what = "his server can not be found"
+		what = "their server can not be found"
 	case "remote-server-timeout":
-		what = "his server can not be reached"
+		what = "their server can not be reached"
 	default:
 		what += " (" + r.Condition + ")"
 	}
@@ -68,7 +68,7 @@ func (m *Mover) probe(ctx context.Context) error {
 func (s *Session) probe(ctx context.Context, server xmpp.JID, got func(reach)) error {
 	return s.askLater(ctx, query{typ: "get", to: server, raw: xmpp.NewXMLNS("query", nsInfo).Bytes()}, func(_ *frame.Node, err error) {
 		if r, ok := err.(*Refusal); ok {
-			got(reach{why: r.words("his server can not be asked"), away: away(r)})
+			got(reach{why: r.words("their server can not be asked"), away: away(r)})
 			return
 		}
 		got(reach{answered: true})
@@ -99,7 +99,7 @@ func (m *Mover) arrived(j xmpp.JID) (why string, again bool) {
 	case r.why != "":
 		return r.why, true
 	}
-	return "his server has not answered yet", true
+	return "their server has not answered yet", true
 }
 
 // Backoff is the wait before the next session, for who began to repeat requests that long ago: a quarter of that, so that a server that was away is

@@ -63,7 +63,7 @@ func (s *Session) Say(ctx context.Context, all []Message) (back map[xmpp.JID]Not
 		case r.away:
 			back[m.To] = NotSaid{Why: r.why, Again: true}
 		case !r.answered && r.why == "":
-			back[m.To] = NotSaid{Why: "his server has not answered yet", Again: true}
+			back[m.To] = NotSaid{Why: "their server has not answered yet", Again: true}
 		}
 	}
 	return back, nil
