@@ -161,7 +161,7 @@ func (a *app) restoredText(r box.Restored) string {
 		row("Configuration", "the one that came along does not count: %s", r.ConfigWhy)
 		row("To compare", "%s", r.ConfigAside)
 		if r.Named != "" {
-			row("Files it names", "in %s", r.Named)
+			row("Its files", "in %s", r.Named)
 		}
 	}
 	b.WriteString("\nStart the server now.")
